@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Which instruction sets this CPU and operating system (XSAVE state included) really offer. */
+#ifndef MOE_BASE_CPU_H
+#define MOE_BASE_CPU_H
+
+#include <stdint.h>
+
+#define MOE_CPU_AVX2 1u        /* with FMA, F16C, BMI2 */
+#define MOE_CPU_AVX_VNNI 2u
+#define MOE_CPU_AVX512 4u      /* F, BW, DQ, VL */
+#define MOE_CPU_AVX512_VNNI 8u
+#define MOE_CPU_AVX512_BF16 16u
+#define MOE_CPU_NEON 32u
+#define MOE_CPU_DOTPROD 64u
+
+uint32_t moe__cpu_flags(void);
+
+#endif

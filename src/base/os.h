@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* The narrow layer to the operating system: files, mappings, clock. os_posix.c and os_win32.c implement it; paths are UTF-8. */
+#ifndef MOE_BASE_OS_H
+#define MOE_BASE_OS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct moe__os_file {
+    intptr_t handle;
+    uint64_t length;
+} moe__os_file;
+
+/* Opens for reading. MOE_E_IO / MOE_E_NOTFOUND with path and reason; directories and other non-files are refused. */
+int moe__os_open(moe__os_file *out, const char *path);
+void moe__os_close(moe__os_file *f);
+/* Reads exactly n bytes at off, whatever the system's limits per call. */
+int moe__os_read_at(const moe__os_file *f, uint64_t off, void *dst, size_t n, const char *path);
+/* Maps the whole file read-only; *out NULL and MOE_E_UNSUPPORTED where there is no mapping. */
+int moe__os_map(const moe__os_file *f, const void **out, const char *path);
+void moe__os_unmap(const void *p, uint64_t length);
+#define MOE_ADVISE_WILLNEED 1
+#define MOE_ADVISE_RANDOM 2
+#define MOE_ADVISE_DONTNEED 3
+/* A hint about a part of a mapping; never fails. */
+void moe__os_advise(const void *p, size_t n, int advice);
+
+/* A file being written that appears under its name only when whole: a temporary sibling, then fsync and rename. */
+typedef struct moe__os_writer {
+    intptr_t handle;
+    char *tmp;        /* owned */
+    const char *path; /* borrowed */
+    const void *alloc; /* moe__allocator */
+} moe__os_writer;
+int moe__os_writer_open(moe__os_writer *w, const char *path, const void *allocator);
+int moe__os_write(moe__os_writer *w, const void *data, size_t n);
+int moe__os_write_at(moe__os_writer *w, uint64_t off, const void *data, size_t n);
+int moe__os_writer_commit(moe__os_writer *w);  /* on failure the temporary is gone */
+void moe__os_writer_cancel(moe__os_writer *w); /* harmless after commit */
+
+size_t moe__os_page_size(void);
+uint64_t moe__os_now_ns(void); /* monotonic */
+
+#endif
