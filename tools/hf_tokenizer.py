@@ -35,6 +35,13 @@ REGEX_QWEN2 = _CONTRACTION_ANY_CASE + _WORDS % r"\p{N}"
 REGEX_DEFAULT = [r"[\p{P}\$\+<=>\^~\|]+", REGEX_GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"]
 
 
+def byte_alphabet() -> list[str]:
+    """GPT-2's printable spelling of the 256 bytes, in byte order."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    spare = iter(range(256, 512))
+    return [chr(b) if b in printable else chr(next(spare)) for b in range(256)]
+
+
 @dataclass
 class TokenizerData:
     """Everything that goes into tokenizer.ggml.*; ids are None where the tokenizer has no such token."""

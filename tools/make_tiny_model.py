@@ -234,13 +234,6 @@ def write_vec(path: Path, case: Case, want: Expected, note: str) -> None:
     path.write_text("\n".join(lines + ["end"]) + "\n", encoding="ascii")
 
 
-def byte_alphabet() -> list[str]:
-    """GPT-2's printable spelling of the 256 bytes, in byte order."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    spare = iter(range(256, 512))
-    return [chr(b) if b in printable else chr(next(spare)) for b in range(256)]
-
-
 TINY_WORDS = ["th", "the", "\u0120the", "in", "er", "an", "re", "on", "\u0120a", "at", "en", "and"]
 TINY_MERGES = [
     "t h",
@@ -291,7 +284,7 @@ def tiny_tokenizer(kind: str) -> hf_tokenizer.TokenizerData:
     return hf_tokenizer.TokenizerData(
         model="gpt2",
         pre=kind,
-        tokens=byte_alphabet() + TINY_WORDS + ["<|endoftext|>", "<|im_end|>"],
+        tokens=hf_tokenizer.byte_alphabet() + TINY_WORDS + ["<|endoftext|>", "<|im_end|>"],
         types=[normal] * (256 + len(TINY_WORDS)) + [control] * 2,
         merges=list(TINY_MERGES),
         ids={"bos": 268, "eos": 269},
@@ -315,9 +308,7 @@ def make(case: Case, out: Path) -> None:
             print(f"{case.name}: seed {seed} rejected, margin {margin:.1e}")
             continue
         if error > AGREE_LOGITS or weight_error > AGREE_WEIGHT:
-            raise SystemExit(
-                f"{case.name}: NumPy disagrees: logits {error:.2e}, weights {weight_error:.2e}"
-            )
+            raise SystemExit(f"{case.name}: NumPy disagrees: logits {error:.2e}, weights {weight_error:.2e}")
         vec = path.with_suffix(".vec")
         write_vec(vec, case, want, f"seed {seed}, router margin {margin:.2e}, numpy differs by {error:.1e}")
         used = {(layer, int(e)) for layer, ids, _ in want.routes for e in ids.ravel()}
