@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/alloc.h"
+
 typedef struct moe__os_file {
     intptr_t handle;
     uint64_t length;
@@ -25,16 +27,19 @@ void moe__os_unmap(const void *p, uint64_t length);
 /* A hint about a part of a mapping; never fails. */
 void moe__os_advise(const void *p, size_t n, int advice);
 
-/* A file being written that appears under its name only when whole: a temporary sibling, then fsync and rename. */
+/*
+ * A file being written that appears under its name only when whole: a temporary sibling, then fsync and rename. An existing regular
+ * file is replaced; anything else under that name is refused. A zeroed writer may be cancelled.
+ */
 typedef struct moe__os_writer {
     intptr_t handle;
-    char *tmp;        /* owned */
+    char *tmp;        /* owned; NULL when no file is under way */
     const char *path; /* borrowed */
-    const void *alloc; /* moe__allocator */
+    const moe__allocator *alloc; /* borrowed */
 } moe__os_writer;
-int moe__os_writer_open(moe__os_writer *w, const char *path, const void *allocator);
+int moe__os_writer_open(moe__os_writer *w, const char *path, const moe__allocator *a);
 int moe__os_write(moe__os_writer *w, const void *data, size_t n);
-int moe__os_write_at(moe__os_writer *w, uint64_t off, const void *data, size_t n);
+int moe__os_write_at(moe__os_writer *w, uint64_t off, const void *data, size_t n); /* leaves the position of moe__os_write alone */
 int moe__os_writer_commit(moe__os_writer *w);  /* on failure the temporary is gone */
 void moe__os_writer_cancel(moe__os_writer *w); /* harmless after commit */
 
