@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* os_thread.h over POSIX threads. */
+#include "base/os_thread.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+int moe__lock_init(moe__lock *l) { return pthread_mutex_init(&l->m, NULL) == 0 ? 0 : -1; }
+int moe__cond_init(moe__cond *c) { return pthread_cond_init(&c->c, NULL) == 0 ? 0 : -1; }
+void moe__lock_destroy(moe__lock *l) { pthread_mutex_destroy(&l->m); }
+void moe__cond_destroy(moe__cond *c) { pthread_cond_destroy(&c->c); }
+void moe__lock_enter(moe__lock *l) { pthread_mutex_lock(&l->m); }
+void moe__lock_leave(moe__lock *l) { pthread_mutex_unlock(&l->m); }
+void moe__cond_wait(moe__cond *c, moe__lock *l) { pthread_cond_wait(&c->c, &l->m); }
+void moe__cond_wake_all(moe__cond *c) { pthread_cond_broadcast(&c->c); }
+
+static void *thread_main(void *p)
+{
+    moe__thread *t = p;
+    t->main(t->arg);
+    return NULL;
+}
+
+int moe__thread_start(moe__thread *t, void (*main)(void *arg), void *arg)
+{
+    t->main = main;
+    t->arg = arg;
+    sigset_t all, old;
+    sigfillset(&all);
+    /* A new thread inherits the mask: the host's signal handlers stay on the host's threads. */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    const int err = pthread_create(&t->t, NULL, thread_main, t);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return err == 0 ? 0 : -1;
+}
+
+void moe__thread_join(moe__thread *t) { pthread_join(t->t, NULL); }
+
+uint64_t moe__os_process_id(void) { return (uint64_t)getpid(); }

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Teams: what all thread backends share (see parallel.h), the barrier, and the caller's executor, which works
+ * in every build.
+ *
+ * The barrier is a counter of arrivals and a gate. The last to arrive sets the counter to zero and opens the
+ * gate; the others wait for the gate's value to change. It stores no member count, so a team that got fewer
+ * threads than it asked for needs nothing special.
+ */
+#include "base/parallel.h"
+
+#include <fenv.h>
+
+#include "base/opts.h"
+#include "base/parallel_impl.h"
+#include "base/status.h"
+
+/* Bounds of the adaptive spin, in pauses of some 10 to 50 ns: about 1 and at most about 50 microseconds. */
+#define SPINS_MIN 32u
+#define SPINS_MAX 1024u
+
+/* ---- gate and barrier */
+
+static int gate_init(moe__gate *g, uint32_t spins_max)
+{
+    atomic_init(&g->value, 0);
+    atomic_init(&g->n_sleepers, 0);
+    atomic_init(&g->spins, spins_max);
+    g->spins_max = spins_max;
+    if (moe__lock_init(&g->lock) < 0) return -1;
+    if (moe__cond_init(&g->cond) == 0) return 0;
+    moe__lock_destroy(&g->lock);
+    return -1;
+}
+
+static void gate_destroy(moe__gate *g)
+{
+    moe__cond_destroy(&g->cond);
+    moe__lock_destroy(&g->lock);
+}
+
+unsigned moe__gate_value(moe__gate *g) { return atomic_load_explicit(&g->value, memory_order_acquire); }
+
+/* Spins for a while; 1 if the value changed. Races on `spins` only move a hint. */
+static int gate_spin(moe__gate *g, unsigned old)
+{
+    const unsigned limit = atomic_load_explicit(&g->spins, memory_order_relaxed);
+    for (unsigned i = 0; i < limit; i++) {
+        if (moe__gate_value(g) != old) {
+            if (i > limit / 2 && limit < g->spins_max)
+                atomic_store_explicit(&g->spins, limit * 2, memory_order_relaxed);
+            return 1;
+        }
+        MOE_CPU_PAUSE();
+    }
+    if (limit > SPINS_MIN) atomic_store_explicit(&g->spins, limit / 2, memory_order_relaxed);
+    return 0;
+}
+
+void moe__gate_wait(moe__gate *g, unsigned old)
+{
+    if (gate_spin(g, old)) return;
+    moe__lock_enter(&g->lock);
+    /*
+     * Sequentially consistent on both sides: either the opener sees this sleeper, or the sleeper sees the new
+     * value.
+     */
+    atomic_fetch_add(&g->n_sleepers, 1);
+    while (atomic_load(&g->value) == old) moe__cond_wait(&g->cond, &g->lock);
+    atomic_fetch_sub(&g->n_sleepers, 1);
+    moe__lock_leave(&g->lock);
+}
+
+void moe__gate_open(moe__gate *g)
+{
+    atomic_fetch_add(&g->value, 1);
+    if (atomic_load(&g->n_sleepers) == 0) return;
+    moe__lock_enter(&g->lock);
+    moe__cond_wake_all(&g->cond);
+    moe__lock_leave(&g->lock);
+}
+
+void moe__barrier_meet(moe__barrier *b, uint32_t n)
+{
+    if (n == 1) return;
+    const unsigned old = moe__gate_value(&b->gate); /* cannot change before all n have arrived */
+    if (atomic_fetch_add_explicit(&b->n_arrived, 1, memory_order_acq_rel) + 1 == n) {
+        atomic_store_explicit(&b->n_arrived, 0, memory_order_relaxed);
+        moe__gate_open(&b->gate);
+    } else {
+        moe__gate_wait(&b->gate, old);
+    }
+}
+
+void moe__barrier_wait(moe__member *m) { moe__barrier_meet(m->barrier, m->n); }
+
+/* ---- runs */
+
+void moe__team_member(moe__team *t, uint32_t index, uint32_t n)
+{
+    fenv_t host;
+    moe__member m = {index, n, &t->barrier};
+    fegetenv(&host);
+    fesetenv(FE_DFL_ENV);
+    t->fn(&m, t->arg);
+    fesetenv(&host);
+}
+
+static void executor_task(void *arg, uint32_t i)
+{
+    moe__team *t = arg;
+    moe__team_member(t, i, t->n);
+    atomic_fetch_add_explicit(&t->n_finished, 1, memory_order_release);
+}
+
+static int executor_run(moe__team *t)
+{
+    atomic_store_explicit(&t->n_finished, 0, memory_order_relaxed);
+    const int st = t->executor.run(t->n, executor_task, t, t->executor.user);
+    const uint32_t done = atomic_load_explicit(&t->n_finished, memory_order_acquire);
+    if (st != 0) return MOE_FAIL(CALLBACK, "executor: refused %u tasks (its result is %d)", (unsigned)t->n, st);
+    if (done != t->n)
+        return MOE_FAIL(CALLBACK, "executor: returned when %u of %u tasks were done", (unsigned)done,
+                        (unsigned)t->n);
+    return MOE_OK;
+}
+
+int moe__team_run(moe__team *t, moe__team_fn fn, void *arg)
+{
+    t->fn = fn;
+    t->arg = arg;
+    if (t->n == 1) {
+        moe__team_member(t, 0, 1);
+        return MOE_OK;
+    }
+    if (t->executor.run) return executor_run(t);
+    if (t->process != moe__os_process_id())
+        return MOE_FAIL(STATE, "this process was forked after its threads started; create it after the fork");
+    moe__backend_run(t);
+    return MOE_OK;
+}
+
+/* ---- life of a team */
+
+static size_t team_size(uint32_t n) { return sizeof(moe__team) + (size_t)(n - 1) * sizeof(moe__pool_worker); }
+
+static uint32_t wanted(uint32_t n_threads)
+{
+    const uint32_t n = n_threads ? n_threads : moe__cpu_count();
+    return n < MOE_TEAM_MAX ? n : MOE_TEAM_MAX;
+}
+
+size_t moe__team_bytes(uint32_t n_threads) { return MOE_BLOCK_BYTES(team_size(wanted(n_threads))); }
+
+static int sync_init(moe__team *t)
+{
+    /* Spinning only helps when the others can run meanwhile. */
+    const uint32_t spins = t->n <= moe__cpu_count() ? SPINS_MAX : 0;
+    if (gate_init(&t->barrier.gate, spins) < 0) goto none;
+    if (gate_init(&t->done.gate, spins) < 0) goto barrier;
+    if (gate_init(&t->start, spins) < 0) goto done;
+    atomic_init(&t->barrier.n_arrived, 0);
+    atomic_init(&t->done.n_arrived, 0);
+    atomic_init(&t->n_finished, 0);
+    return MOE_OK;
+done:
+    gate_destroy(&t->done.gate);
+barrier:
+    gate_destroy(&t->barrier.gate);
+none:
+    return MOE_FAIL(FULL, "the system refuses a lock for a team of %u threads", (unsigned)t->n);
+}
+
+static void sync_destroy(moe__team *t)
+{
+    gate_destroy(&t->start);
+    gate_destroy(&t->done.gate);
+    gate_destroy(&t->barrier.gate);
+}
+
+int moe__team_create(moe__team **out, const moe__allocator *a, uint32_t n_threads, const moe_executor *ex)
+{
+    *out = NULL;
+    moe_executor copy = {sizeof copy, NULL, NULL};
+    if (ex) {
+        MOE_TRY(moe__opts_copy(&copy, sizeof copy, ex, "moe_executor"));
+        if (!copy.run) return MOE_FAIL(INVALID, "moe_executor: run is NULL");
+    }
+    if (n_threads > MOE_TEAM_MAX)
+        return MOE_FAIL(INVALID, "%u threads asked for, the most is %u", (unsigned)n_threads, MOE_TEAM_MAX);
+    moe__team *t;
+    int st;
+    MOE_TRY(moe__alloc(a, (void **)&t, team_size(wanted(n_threads)), "thread team"));
+    t->alloc = *a;
+    t->executor = copy;
+    t->process = moe__os_process_id();
+    t->n = copy.run ? wanted(n_threads) : moe__backend_limit(wanted(n_threads));
+    MOE_TRY_GOTO(sync_init(t), no_sync);
+    if (t->n > 1 && !copy.run) MOE_TRY_GOTO(moe__backend_start(t), no_threads);
+    *out = t;
+    return MOE_OK;
+no_threads:
+    sync_destroy(t);
+no_sync:
+    moe__free(a, t);
+    return st;
+}
+
+void moe__team_free(moe__team *t)
+{
+    if (!t) return;
+    /*
+     * In a forked child the parent's threads do not exist, and its locks may be held for ever: only the
+     * memory goes.
+     */
+    if (t->process == moe__os_process_id()) {
+        if (t->n > 1 && !t->executor.run) moe__backend_stop(t);
+        sync_destroy(t);
+    }
+    const moe__allocator a = t->alloc;
+    moe__free(&a, t);
+}
+
+uint32_t moe__team_size(const moe__team *t) { return t->n; }
+
+uint32_t moe__cpu_count(void) { return moe__os_cpu_count(); }
+
+const char *moe__parallel_name(void) { return moe__backend_name; }
