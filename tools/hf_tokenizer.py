@@ -97,6 +97,30 @@ class TokenizerData:
             w.add_chat_template(self.chat_template)
 
 
+SMALL_MERGES = [
+    "t h",
+    "th e",
+    "\u0120 the",
+    "i n",
+    "e r",
+    "a n",
+    "r e",
+    "o n",
+    "\u0120 a",
+    "a t",
+    "e n",
+    "an d",
+]
+
+
+def small_bpe(pre: str) -> TokenizerData:
+    """A complete byte-level vocabulary of 270 tokens: every byte, twelve merges, two control tokens."""
+    tokens = byte_alphabet() + [m.replace(" ", "") for m in SMALL_MERGES] + ["<|endoftext|>", "<|im_end|>"]
+    types = [NORMAL] * (len(tokens) - 2) + [CONTROL] * 2
+    ids = {"bos": len(tokens) - 2, "eos": len(tokens) - 1}
+    return TokenizerData("gpt2", pre, tokens, types, merges=list(SMALL_MERGES), ids=ids, add_bos=False)
+
+
 def _flatten(step: dict | None, key: str) -> list[dict]:
     """A `Sequence` of pre-tokenizers or normalizers as a plain list."""
     if step is None:

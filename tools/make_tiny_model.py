@@ -234,23 +234,6 @@ def write_vec(path: Path, case: Case, want: Expected, note: str) -> None:
     path.write_text("\n".join(lines + ["end"]) + "\n", encoding="ascii")
 
 
-TINY_WORDS = ["th", "the", "\u0120the", "in", "er", "an", "re", "on", "\u0120a", "at", "en", "and"]
-TINY_MERGES = [
-    "t h",
-    "th e",
-    "\u0120 the",
-    "i n",
-    "e r",
-    "a n",
-    "r e",
-    "o n",
-    "\u0120 a",
-    "a t",
-    "e n",
-    "an d",
-]
-
-
 def tiny_tokenizer(kind: str) -> hf_tokenizer.TokenizerData:
     """A complete small vocabulary: every byte has a token, a few merges, two control tokens."""
     normal, control = hf_tokenizer.NORMAL, hf_tokenizer.CONTROL
@@ -281,15 +264,7 @@ def tiny_tokenizer(kind: str) -> hf_tokenizer.TokenizerData:
             add_eos=False,
             add_space_prefix=True,
         )
-    return hf_tokenizer.TokenizerData(
-        model="gpt2",
-        pre=kind,
-        tokens=hf_tokenizer.byte_alphabet() + TINY_WORDS + ["<|endoftext|>", "<|im_end|>"],
-        types=[normal] * (256 + len(TINY_WORDS)) + [control] * 2,
-        merges=list(TINY_MERGES),
-        ids={"bos": 268, "eos": 269},
-        add_bos=False,
-    )
+    return hf_tokenizer.small_bpe(kind)
 
 
 def make(case: Case, out: Path) -> None:

@@ -6,9 +6,9 @@
 
 For each pre-tokenizer of the supported model families a byte-level BPE vocabulary is trained on
 tokenizer_training.txt, written as PRE.gguf (vocabulary only) and as PRE.vec (the strings of
-tokenizer_strings.txt and more, with their ids; format: docs/formats/golden.md). `llama` is a SentencePiece BPE
-model with byte fallback: trained by `sentencepiece`, turned into a `tokenizers` model as `transformers` does it;
-a string is kept only if both libraries give the same ids.
+tokenizer_strings.txt and more, with their ids; format: docs/formats/golden.md). `llama` is a SentencePiece
+BPE model with byte fallback: trained by `sentencepiece`, turned into a `tokenizers` model as `transformers`
+does it; a string is kept only if both libraries give the same ids.
 """
 
 from __future__ import annotations
