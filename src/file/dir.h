@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The inside of moe__file: sources (shards), metadata entries, tensors. A format (gguf.c) fills it, meta.c and file.c answer from it.
+ * The inside of moe__file: sources (shards), metadata entries, tensors. A format (gguf.c) fills it, meta.c
+ * and file.c answer from it.
  */
 #ifndef MOE_FILE_DIR_H
 #define MOE_FILE_DIR_H
@@ -12,13 +13,14 @@
 
 /* One metadata entry. Pointers are into the pool or into the mapped file. */
 typedef struct moe__meta_entry {
-    const char *key;       /* first member: index.h */
-    int type, elem_type;   /* MOE_META_* */
-    uint64_t n;            /* elements, bytes of a string, 1 */
-    uint64_t offset;       /* of the value in the file, for messages */
-    unsigned char raw[8];  /* a number's bytes */
-    const void *data;      /* number arrays: elements; string arrays: uint64_t [n + 1] starts in blob; strings: the text */
-    const char *blob;      /* string arrays: zero-terminated strings one after the other */
+    const char *key;      /* first member: index.h */
+    int type, elem_type;  /* MOE_META_* */
+    uint64_t n;           /* elements, bytes of a string, 1 */
+    uint64_t offset;      /* of the value in the file, for messages */
+    unsigned char raw[8]; /* a number's bytes */
+    const void *
+        data; /* number arrays: elements; string arrays: uint64_t [n + 1] starts in blob; strings: the text */
+    const char *blob; /* string arrays: zero-terminated strings one after the other */
 } moe__meta_entry;
 
 typedef struct moe__metas {
@@ -50,13 +52,14 @@ const moe__meta_kind *moe__meta_kind_get(uint32_t type);
 const moe__meta_entry *moe__metas_find(const moe__metas *m, const char *key);
 /* Fills the value fields of *out from the bytes of one number. */
 void moe__meta_decode(int type, const unsigned char *raw, moe_meta *out);
-/* Integer of an entry that is one, else MOE_E_FORMAT; `max` bounds it. MOE_E_NOTFOUND without a message if the key is missing. */
+/* Integer of an entry that is one, else MOE_E_FORMAT; `max` bounds it. MOE_E_NOTFOUND without a message if
+ * the key is missing. */
 int moe__metas_uint(const moe__metas *m, const char *file, const char *key, uint64_t max, uint64_t *out);
 void moe__metas_free(moe__metas *m, const moe__allocator *a);
 
 /*
- * Parses the GGUF header of shard `i`: metadata into *metas, tensors appended to f->tensor. On return every tensor is checked but for
- * overlap with others of its shard, which is checked too.
+ * Parses the GGUF header of shard `i`: metadata into *metas, tensors appended to f->tensor. On return every
+ * tensor is checked but for overlap with others of its shard, which is checked too.
  */
 int moe__gguf_parse(moe__file *f, size_t i, moe__metas *metas);
 /* Opens the rest of a split set whose first file is shard 0, parsed already. */

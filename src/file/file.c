@@ -7,6 +7,7 @@
 #include "base/opts.h"
 #include "base/status.h"
 #include "file/dir.h"
+#include "file/reader.h"
 
 static int file_new(moe__file **out, const moe__allocator *a, uint32_t flags)
 {
@@ -19,7 +20,8 @@ static int file_new(moe__file **out, const moe__allocator *a, uint32_t flags)
 
 int moe__file_shard_add(moe__file *f, size_t *i)
 {
-    MOE_TRY(moe__realloc_array(&f->a, (void **)&f->shard, f->n_shards + 1, sizeof *f->shard, "list of files"));
+    MOE_TRY(
+        moe__realloc_array(&f->a, (void **)&f->shard, f->n_shards + 1, sizeof *f->shard, "list of files"));
     *i = f->n_shards++;
     return MOE_OK;
 }
@@ -54,7 +56,8 @@ fail:
     return st;
 }
 
-int moe__file_open_user(moe__file **out, const moe_file *user_file, void *user, const moe__allocator *a, uint32_t flags)
+int moe__file_open_user(moe__file **out, const moe_file *user_file, void *user, const moe__allocator *a,
+                        uint32_t flags)
 {
     moe_file uf = MOE_FILE_INIT;
     moe__file *f = NULL;
@@ -62,7 +65,8 @@ int moe__file_open_user(moe__file **out, const moe_file *user_file, void *user, 
     size_t i;
     int st;
     *out = NULL;
-    MOE_TRY(moe__opts_copy(&uf, sizeof uf, user_file, "moe_file")); /* of a struct that is not one nothing can be called */
+    MOE_TRY(moe__opts_copy(&uf, sizeof uf, user_file,
+                           "moe_file")); /* of a struct that is not one nothing can be called */
     MOE_TRY_GOTO(file_new(&f, a, flags), fail);
     MOE_TRY_GOTO(moe__file_shard_add(f, &i), fail);
     if (!uf.name) uf.name = "(memory)";
@@ -93,22 +97,29 @@ void moe__file_close(moe__file *f)
     moe__free(&a, f);
 }
 
-const char *moe__file_name(const moe__file *f) { return f->n_shards > 0 && f->shard[0].name ? f->shard[0].name : "file"; }
+const char *moe__file_name(const moe__file *f)
+{
+    return f->n_shards > 0 && f->shard[0].name ? f->shard[0].name : "file";
+}
 
 uint64_t moe__file_overhead(const moe__file *f)
 {
-    uint64_t n = MOE_BLOCK_BYTES(sizeof *f) + f->pool.bytes + moe__index_bytes(&f->metas.index) + moe__index_bytes(&f->tensor_index);
+    uint64_t n = MOE_BLOCK_BYTES(sizeof *f) + f->pool.bytes + moe__index_bytes(&f->metas.index) +
+                 moe__index_bytes(&f->tensor_index);
     n += MOE_BLOCK_BYTES(f->n_shards * sizeof *f->shard);
     if (f->metas.cap > 0) n += MOE_BLOCK_BYTES(f->metas.cap * sizeof *f->metas.entry);
     if (f->cap_tensors > 0) n += MOE_BLOCK_BYTES(f->cap_tensors * sizeof *f->tensor);
     return n;
 }
 
-/* ---------------------------------------------------------------------------------------------------- tensors */
+/* ------------------------------------------------------------------------------------------------ tensors */
 
 size_t moe__file_tensor_count(const moe__file *f) { return f->n_tensors; }
 
-const moe__tensor *moe__file_tensor_at(const moe__file *f, size_t i) { return i < f->n_tensors ? &f->tensor[i] : NULL; }
+const moe__tensor *moe__file_tensor_at(const moe__file *f, size_t i)
+{
+    return i < f->n_tensors ? &f->tensor[i] : NULL;
+}
 
 const moe__tensor *moe__file_tensor_find(const moe__file *f, const char *name)
 {
@@ -128,21 +139,36 @@ static void sift(const moe__tensor *t, uint32_t *v, size_t root, size_t n)
     }
 }
 
+/* A tensor's name, fit for a message. */
+typedef struct shown {
+    char text[96];
+} shown;
+
+static const char *show(shown *s, const moe__tensor *t)
+{
+    return moe__printable(s->text, sizeof s->text, t->name, strlen(t->name));
+}
+
+/* a starts at or before b. */
 static int overlap(const moe__file *f, size_t shard, const moe__tensor *a, const moe__tensor *b)
 {
+    shown sa, sb;
     if (b->offset - a->offset >= a->bytes) return MOE_OK;
-    return MOE_FAIL(FORMAT, "%s: tensor '%s' at offset %llu: expected data of its own, found %llu bytes of tensor '%s' at offset %llu",
-                    f->shard[shard].name, b->name, (unsigned long long)b->offset, (unsigned long long)a->bytes, a->name,
-                    (unsigned long long)a->offset);
+    return MOE_FAIL(FORMAT,
+                    "%s: tensor '%s' at offset %llu: expected data of its own, found %llu bytes of tensor "
+                    "'%s' at offset %llu",
+                    f->shard[shard].name, show(&sb, b), (unsigned long long)b->offset,
+                    (unsigned long long)a->bytes, show(&sa, a), (unsigned long long)a->offset);
 }
 
 int moe__tensors_check_overlap(moe__file *f, size_t shard, size_t first)
 {
     const size_t n = f->n_tensors - first;
-    const moe__tensor *t = f->tensor + first;
+    const moe__tensor *t = n > 0 ? f->tensor + first : NULL;
     uint32_t *order = NULL;
     size_t k = 1;
     int st = MOE_OK;
+    if (n < 2) return MOE_OK;
     while (k < n && t[k].offset >= t[k - 1].offset && t[k].offset - t[k - 1].offset >= t[k - 1].bytes) k++;
     if (k >= n) return MOE_OK; /* in file order already, as good as always */
     MOE_TRY(MOE_NEW(&f->a, &order, n, "order of tensors"));
@@ -159,16 +185,22 @@ int moe__tensors_check_overlap(moe__file *f, size_t shard, size_t first)
     return st;
 }
 
-/* MOE_E_RANGE unless [off, off + n) lies in the tensor; MOE_E_FORMAT if the file ends before it (possible with METADATA_ONLY). */
+/* MOE_E_RANGE unless [off, off + n) lies in the tensor; MOE_E_FORMAT if the file ends before it (possible
+ * with METADATA_ONLY). */
 static int check_range(const moe__file *f, const moe__tensor *t, uint64_t off, uint64_t n)
 {
     const moe__source *s = &f->shard[t->shard];
+    shown sn;
     if (off > t->bytes || n > t->bytes - off)
-        return MOE_FAIL(RANGE, "%s: tensor '%s': bytes %llu to %llu: expected at most %llu", s->name, t->name, (unsigned long long)off,
-                        (unsigned long long)(off + n), (unsigned long long)t->bytes);
+        return MOE_FAIL(RANGE, "%s: tensor '%s': bytes %llu to %llu: expected at most %llu", s->name,
+                        show(&sn, t), (unsigned long long)off, (unsigned long long)(off + n),
+                        (unsigned long long)t->bytes);
     if (t->offset + off > s->length || n > s->length - t->offset - off)
-        return MOE_FAIL(FORMAT, "%s: tensor '%s' at offset %llu: expected %llu bytes, found the end of the file at %llu", s->name, t->name,
-                        (unsigned long long)t->offset, (unsigned long long)t->bytes, (unsigned long long)s->length);
+        return MOE_FAIL(FORMAT,
+                        "%s: tensor '%s' at offset %llu: expected %llu bytes, found the end of the file at "
+                        "%llu",
+                        s->name, show(&sn, t), (unsigned long long)t->offset, (unsigned long long)t->bytes,
+                        (unsigned long long)s->length);
     return MOE_OK;
 }
 

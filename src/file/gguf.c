@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GGUF v2 and v3 (docs/formats/gguf.md): header, metadata, tensor table. In: a source. Out: entries of moe__file. The file is not
- * trusted: every count is held against the bytes that are left before anything is allocated for it, memory grows with what was really
- * read, sums and products are checked for overflow. The layout follows the public format description (ggml project, docs/gguf.md).
+ * GGUF v2 and v3 (docs/formats/gguf.md): header, metadata, tensor table. In: a source. Out: entries of
+ * moe__file. The file is not trusted: every count is held against the bytes that are left before anything is
+ * allocated for it, memory grows with what was really read, sums and products are checked for overflow. The
+ * layout follows the public format description (ggml project, docs/gguf.md).
  *
  *   magic "GGUF" | version u32 | n_tensors u64 | n_kv u64
  *   n_kv x      { key string | type u32 | value }            string = length u64, bytes
@@ -15,13 +16,13 @@
 #include "file/dir.h"
 #include "file/reader.h"
 
-#define MAGIC 0x46554747u /* "GGUF" */
-#define NAME_MAX_BYTES 65535u
+#define MAGIC             0x46554747u /* "GGUF" */
+#define NAME_MAX_BYTES    65535u
 #define DEFAULT_ALIGNMENT 32u
-#define KV_MIN 14u     /* length, one byte of key, type, one byte of value */
-#define TENSOR_MIN 33u /* length, one byte of name, n_dims, one dim, type, offset */
+#define KV_MIN            14u /* length, one byte of key, type, one byte of value */
+#define TENSOR_MIN        33u /* length, one byte of name, n_dims, one dim, type, offset */
 
-/* ---------------------------------------------------------------------------------------------------- strings */
+/* ------------------------------------------------------------------------------------------------ strings */
 
 /* A key or tensor name: 1 to 65535 bytes, none of them zero. Also becomes the subject of messages. */
 static int read_name(moe__reader *r, moe__pool *pool, const char **out, const char *what)
@@ -31,12 +32,13 @@ static int read_name(moe__reader *r, moe__pool *pool, const char **out, const ch
     const uint64_t at = r->pos;
     MOE_TRY(moe__reader_u64(r, &n, "length of a name"));
     if (n < 1 || n > NAME_MAX_BYTES)
-        return moe__reader_fail(r, MOE_E_FORMAT, at, "%s: expected a length of 1 to %u bytes, found %llu", what, NAME_MAX_BYTES,
-                                (unsigned long long)n);
+        return moe__reader_fail(r, MOE_E_FORMAT, at, "%s: expected a length of 1 to %u bytes, found %llu",
+                                what, NAME_MAX_BYTES, (unsigned long long)n);
     MOE_TRY(moe__reader_need(r, n, what));
     MOE_TRY(moe__pool_alloc(pool, &mem, n + 1, what));
     MOE_TRY(moe__reader_read(r, mem, (size_t)n, what));
-    if (memchr(mem, 0, (size_t)n)) return moe__reader_fail(r, MOE_E_FORMAT, at, "%s: expected text, found a zero byte in it", what);
+    if (memchr(mem, 0, (size_t)n))
+        return moe__reader_fail(r, MOE_E_FORMAT, at, "%s: expected text, found a zero byte in it", what);
     *out = r->subject = mem;
     return MOE_OK;
 }
@@ -52,7 +54,8 @@ static int read_string(moe__reader *r, moe__pool *pool, moe__meta_entry *e)
     return MOE_OK;
 }
 
-/* Two passes: lengths first, so that starts and text need one allocation each. The source may change in between: both are checked. */
+/* Two passes: lengths first, so that starts and text need one allocation each. The source may change in
+ * between: both are checked. */
 static int read_string_array(moe__reader *r, moe__pool *pool, moe__meta_entry *e)
 {
     uint64_t len, total = 0;
@@ -71,7 +74,8 @@ static int read_string_array(moe__reader *r, moe__pool *pool, moe__meta_entry *e
     r->pos = at;
     for (uint64_t i = 0, used = 0; i < e->n; i++) {
         MOE_TRY(moe__reader_u64(r, &len, "length of a string"));
-        if (len >= total - used) return moe__reader_fail(r, MOE_E_IO, r->pos, "the file changed while it was read");
+        if (len >= total - used)
+            return moe__reader_fail(r, MOE_E_IO, r->pos, "the file changed while it was read");
         MOE_TRY(moe__reader_read(r, blob + used, (size_t)len, "string"));
         used += len + 1;
         start[i + 1] = used;
@@ -81,12 +85,13 @@ static int read_string_array(moe__reader *r, moe__pool *pool, moe__meta_entry *e
     return MOE_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------- metadata */
+/* ----------------------------------------------------------------------------------------------- metadata */
 
 static int check_bools(const moe__reader *r, const unsigned char *p, uint64_t n, uint64_t at)
 {
     for (uint64_t i = 0; i < n; i++)
-        if (p[i] > 1) return moe__reader_fail(r, MOE_E_FORMAT, at + i, "bool: expected 0 or 1, found %u", p[i]);
+        if (p[i] > 1)
+            return moe__reader_fail(r, MOE_E_FORMAT, at + i, "bool: expected 0 or 1, found %u", p[i]);
     return MOE_OK;
 }
 
@@ -113,9 +118,12 @@ static int read_array(moe__reader *r, moe__pool *pool, moe__meta_entry *e)
     MOE_TRY(moe__reader_u32(r, &type, "element type of an array"));
     const moe__meta_kind *kind = moe__meta_kind_get(type);
     if (!kind)
-        return moe__reader_fail(r, MOE_E_FORMAT, at, "element type of an array: expected a metadata type (0 to 12), found %u", type);
+        return moe__reader_fail(r, MOE_E_FORMAT, at,
+                                "element type of an array: expected a metadata type (0 to 12), found %u",
+                                type);
     if (type == MOE_META_ARRAY)
-        return moe__reader_fail(r, MOE_E_UNSUPPORTED, at, "an array of arrays: elements may be numbers, bools or strings");
+        return moe__reader_fail(r, MOE_E_UNSUPPORTED, at,
+                                "an array of arrays: elements may be numbers, bools or strings");
     MOE_TRY(moe__reader_u64(r, &e->n, "length of an array"));
     e->elem_type = (int)type;
     if (type == MOE_META_STRING) return read_string_array(r, pool, e);
@@ -131,7 +139,9 @@ static int read_entry(moe__reader *r, moe__pool *pool, moe__meta_entry *e)
     const uint64_t at = r->pos;
     MOE_TRY(moe__reader_u32(r, &type, "type of a value"));
     const moe__meta_kind *kind = moe__meta_kind_get(type);
-    if (!kind) return moe__reader_fail(r, MOE_E_FORMAT, at, "type of the value: expected a metadata type (0 to 12), found %u", type);
+    if (!kind)
+        return moe__reader_fail(r, MOE_E_FORMAT, at,
+                                "type of the value: expected a metadata type (0 to 12), found %u", type);
     e->type = (int)type;
     e->offset = r->pos;
     e->n = 1;
@@ -159,7 +169,9 @@ static int read_metadata(moe__file *f, moe__reader *r, moe__metas *m, uint64_t n
             return moe__reader_fail(r, MOE_E_FORMAT, at, "%s", why);
         }
         if (dup != MOE_INDEX_NONE)
-            return moe__reader_fail(r, MOE_E_FORMAT, at, "expected a key that is new, found one that stands at offset %llu already",
+            return moe__reader_fail(r, MOE_E_FORMAT, at,
+                                    "expected a key that is new, found one that stands at offset %llu "
+                                    "already",
                                     (unsigned long long)m->entry[dup].offset);
         m->n++;
     }
@@ -167,7 +179,7 @@ static int read_metadata(moe__file *f, moe__reader *r, moe__metas *m, uint64_t n
     return MOE_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- tensors */
+/* ------------------------------------------------------------------------------------------------ tensors */
 
 static int unknown_type(const moe__reader *r, uint64_t at, uint32_t type)
 {
@@ -176,7 +188,8 @@ static int unknown_type(const moe__reader *r, uint64_t at, uint32_t type)
     list[0] = '\0';
     for (size_t i = 0; i < moe__type_count() && used < sizeof list; i++)
         used += (size_t)snprintf(list + used, sizeof list - used, " %s", moe__type_at(i)->name);
-    return moe__reader_fail(r, MOE_E_UNSUPPORTED, at, "tensor type %u is not supported; supported are:%s", type, list);
+    return moe__reader_fail(r, MOE_E_UNSUPPORTED, at, "tensor type %u is not supported; supported are:%s",
+                            type, list);
 }
 
 /* dims -> elements and bytes. */
@@ -184,18 +197,23 @@ static int tensor_size(const moe__reader *r, moe__tensor *t, uint64_t at)
 {
     t->n = 1;
     for (uint32_t d = 0; d < 4; d++) {
-        if (t->dim[d] < 1) return moe__reader_fail(r, MOE_E_FORMAT, at, "dimension %u: expected 1 or more, found 0", d);
+        if (t->dim[d] < 1)
+            return moe__reader_fail(r, MOE_E_FORMAT, at, "dimension %u: expected 1 or more, found 0", d);
         if (!moe__mul_ok(t->n, t->dim[d], &t->n) || t->n > INT64_MAX)
-            return moe__reader_fail(r, MOE_E_FORMAT, at, "dimensions %llu x %llu x %llu x %llu: expected less than 2^63 elements",
-                                    (unsigned long long)t->dim[0], (unsigned long long)t->dim[1], (unsigned long long)t->dim[2],
-                                    (unsigned long long)t->dim[3]);
+            return moe__reader_fail(r, MOE_E_FORMAT, at,
+                                    "dimensions: expected less than 2^63 elements, found %llu x %llu x %llu "
+                                    "x %llu",
+                                    (unsigned long long)t->dim[0], (unsigned long long)t->dim[1],
+                                    (unsigned long long)t->dim[2], (unsigned long long)t->dim[3]);
     }
     if (t->dim[0] % t->type->block != 0)
-        return moe__reader_fail(r, MOE_E_FORMAT, at, "rows of type %s: expected a multiple of %u elements, found %llu", t->type->name,
-                                t->type->block, (unsigned long long)t->dim[0]);
+        return moe__reader_fail(r, MOE_E_FORMAT, at,
+                                "rows of type %s: expected a multiple of %u elements, found %llu",
+                                t->type->name, t->type->block, (unsigned long long)t->dim[0]);
     if (!moe__mul_ok(t->n / t->type->block, t->type->block_bytes, &t->bytes) || t->bytes > INT64_MAX)
-        return moe__reader_fail(r, MOE_E_FORMAT, at, "%llu elements of type %s: expected less than 2^63 bytes", (unsigned long long)t->n,
-                                t->type->name);
+        return moe__reader_fail(r, MOE_E_FORMAT, at,
+                                "size: expected less than 2^63 bytes, found %llu elements of type %s",
+                                (unsigned long long)t->n, t->type->name);
     return MOE_OK;
 }
 
@@ -209,7 +227,8 @@ static int read_tensor(moe__file *f, moe__reader *r, moe__tensor *t, uint64_t al
     const uint64_t at = r->pos;
     MOE_TRY(moe__reader_u32(r, &t->n_dims, "number of dimensions"));
     if (t->n_dims < 1 || t->n_dims > 4)
-        return moe__reader_fail(r, MOE_E_FORMAT, at, "number of dimensions: expected 1 to 4, found %u", t->n_dims);
+        return moe__reader_fail(r, MOE_E_FORMAT, at, "number of dimensions: expected 1 to 4, found %u",
+                                t->n_dims);
     for (uint32_t d = 0; d < 4; d++) {
         t->dim[d] = 1;
         if (d < t->n_dims) MOE_TRY(moe__reader_u64(r, &t->dim[d], "dimension"));
@@ -222,7 +241,8 @@ static int read_tensor(moe__file *f, moe__reader *r, moe__tensor *t, uint64_t al
     const uint64_t offset_at = r->pos;
     MOE_TRY(moe__reader_u64(r, &t->offset, "data offset"));
     if (t->offset % alignment != 0)
-        return moe__reader_fail(r, MOE_E_FORMAT, offset_at, "data offset: expected a multiple of the alignment %llu, found %llu",
+        return moe__reader_fail(r, MOE_E_FORMAT, offset_at,
+                                "data offset: expected a multiple of the alignment %llu, found %llu",
                                 (unsigned long long)alignment, (unsigned long long)t->offset);
     return MOE_OK;
 }
@@ -247,14 +267,16 @@ static int read_tensors(moe__file *f, moe__reader *r, uint32_t shard, uint64_t n
             return moe__reader_fail(r, MOE_E_FORMAT, at, "%s", why);
         }
         if (dup != MOE_INDEX_NONE)
-            return moe__reader_fail(r, MOE_E_FORMAT, at, "expected a name that is new, found that of tensor %u", dup);
+            return moe__reader_fail(r, MOE_E_FORMAT, at,
+                                    "expected a name that is new, found that of tensor %u", dup);
         f->n_tensors++;
     }
     r->subject = "";
     return MOE_OK;
 }
 
-/* Offsets from the start of the file; the data must lie inside it (unless only metadata is wanted) and must not be shared. */
+/* Offsets from the start of the file; the data must lie inside it (unless only metadata is wanted) and must
+ * not be shared. */
 static int place_tensors(moe__file *f, moe__reader *r, size_t shard, size_t first, uint64_t data_start)
 {
     r->kind = "tensor";
@@ -262,30 +284,39 @@ static int place_tensors(moe__file *f, moe__reader *r, size_t shard, size_t firs
         moe__tensor *t = &f->tensor[i];
         uint64_t end;
         r->subject = t->name;
-        if (!moe__add_ok(t->offset, data_start, &t->offset) || !moe__add_ok(t->offset, t->bytes, &end) || end > INT64_MAX)
-            return moe__reader_fail(r, MOE_E_FORMAT, t->offset, "data of %llu bytes: expected an end below 2^63", (unsigned long long)t->bytes);
+        if (!moe__add_ok(t->offset, data_start, &t->offset) || !moe__add_ok(t->offset, t->bytes, &end) ||
+            end > INT64_MAX)
+            return moe__reader_fail(r, MOE_E_FORMAT, t->offset,
+                                    "data: expected an end below 2^63, found %llu bytes from there",
+                                    (unsigned long long)t->bytes);
         if (end > r->end && !(f->flags & MOE_OPEN_METADATA_ONLY))
-            return moe__reader_fail(r, MOE_E_FORMAT, t->offset, "data: expected %llu bytes, found the end of the file at %llu",
+            return moe__reader_fail(r, MOE_E_FORMAT, t->offset,
+                                    "data: expected %llu bytes, found the end of the file at %llu",
                                     (unsigned long long)t->bytes, (unsigned long long)r->end);
     }
     r->subject = "";
     return moe__tensors_check_overlap(f, shard, first);
 }
 
-/* ----------------------------------------------------------------------------------------------------- header */
+/* ------------------------------------------------------------------------------------------------- header */
 
 static int read_version(moe__reader *r, uint32_t *version)
 {
     uint32_t magic;
     if (r->end == 0) return moe__reader_fail(r, MOE_E_FORMAT, 0, "expected a GGUF file, found an empty one");
     MOE_TRY(moe__reader_u32(r, &magic, "magic"));
-    if (magic != MAGIC) return moe__reader_fail(r, MOE_E_FORMAT, 0, "magic: expected \"GGUF\" (0x%08x), found 0x%08x", MAGIC, magic);
+    if (magic != MAGIC)
+        return moe__reader_fail(r, MOE_E_FORMAT, 0, "magic: expected \"GGUF\" (0x%08x), found 0x%08x", MAGIC,
+                                magic);
     MOE_TRY(moe__reader_u32(r, version, "version"));
     if (*version != 0 && (*version & 0xffffu) == 0)
-        return moe__reader_fail(r, MOE_E_UNSUPPORTED, 4, "a big-endian file (version 0x%08x); versions 2 and 3, little-endian, are supported",
+        return moe__reader_fail(r, MOE_E_UNSUPPORTED, 4,
+                                "a big-endian file (version 0x%08x); versions 2 and 3, little-endian, are "
+                                "supported",
                                 *version);
     if (*version != 2 && *version != 3)
-        return moe__reader_fail(r, MOE_E_UNSUPPORTED, 4, "version %u; versions 2 and 3 are supported", *version);
+        return moe__reader_fail(r, MOE_E_UNSUPPORTED, 4, "version %u; versions 2 and 3 are supported",
+                                *version);
     return MOE_OK;
 }
 
@@ -295,8 +326,11 @@ static int read_alignment(const moe__reader *r, const moe__metas *metas, uint64_
     if (st == MOE_E_NOTFOUND) *out = DEFAULT_ALIGNMENT;
     else if (st < 0) return st;
     if (*out == 0 || (*out & (*out - 1)) != 0)
-        return moe__fail(MOE_E_FORMAT, "%s: key 'general.alignment' at offset %llu: expected a power of two, found %llu", r->src->name,
-                         (unsigned long long)moe__metas_find(metas, "general.alignment")->offset, (unsigned long long)*out);
+        return moe__fail(MOE_E_FORMAT,
+                         "%s: key 'general.alignment' at offset %llu: expected a power of two, found %llu",
+                         r->src->name,
+                         (unsigned long long)moe__metas_find(metas, "general.alignment")->offset,
+                         (unsigned long long)*out);
     return MOE_OK;
 }
 
@@ -314,7 +348,8 @@ static int parse(moe__file *f, moe__reader *r, size_t shard, moe__metas *metas)
     MOE_TRY(read_metadata(f, r, metas, n_kv));
     MOE_TRY(read_alignment(r, metas, &alignment));
     MOE_TRY(read_tensors(f, r, (uint32_t)shard, n_tensors, alignment));
-    if (!moe__add_ok(r->pos, alignment - 1, &start)) return moe__reader_fail(r, MOE_E_FORMAT, r->pos, "the header is too long");
+    if (!moe__add_ok(r->pos, alignment - 1, &start))
+        return moe__reader_fail(r, MOE_E_FORMAT, r->pos, "the header is too long");
     return place_tensors(f, r, shard, first, start & ~(alignment - 1));
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/status.h"
 
-#define SLOTS_MIN 16u
+#define SLOTS_MIN  16u
 #define PROBES_MAX 512u /* a half-full table of a million random names has chains of about 70 */
 
 struct moe__index_slot {
@@ -42,12 +42,14 @@ uint64_t moe__index_bytes(const moe__index *ix)
 }
 
 /* The slot that holds `name`, or the empty one where it belongs; NULL after too many probes. */
-static struct moe__index_slot *probe(const moe__index *ix, const void *base, size_t stride, const char *name, uint64_t h)
+static struct moe__index_slot *probe(const moe__index *ix, const void *base, size_t stride, const char *name,
+                                     uint64_t h)
 {
     for (size_t k = 0; k < PROBES_MAX; k++) {
         struct moe__index_slot *s = &ix->slot[(h + k) & ix->mask];
         if (s->entry == 0) return s;
-        if (s->hash == (uint32_t)(h >> 32) && strcmp(name_at(base, stride, s->entry - 1), name) == 0) return s;
+        if (s->hash == (uint32_t)(h >> 32) && strcmp(name_at(base, stride, s->entry - 1), name) == 0)
+            return s;
     }
     return NULL;
 }

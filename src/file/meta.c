@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Metadata of an open file: decoding of values, look-ups by kind. See file.h; the entries come from the format's parser. */
+/* Metadata of an open file: decoding of values, look-ups by kind. See file.h; the entries come from the
+ * format's parser. */
 #include <math.h>
 #include <string.h>
 
@@ -11,9 +12,10 @@
 const moe__meta_kind *moe__meta_kind_get(uint32_t type)
 {
     static const moe__meta_kind kinds[] = {
-        [MOE_META_U8] = {"u8", 1},      [MOE_META_I8] = {"i8", 1},         [MOE_META_U16] = {"u16", 2},    [MOE_META_I16] = {"i16", 2},
-        [MOE_META_U32] = {"u32", 4},    [MOE_META_I32] = {"i32", 4},       [MOE_META_F32] = {"f32", 4},    [MOE_META_BOOL] = {"bool", 1},
-        [MOE_META_STRING] = {"string", 0}, [MOE_META_ARRAY] = {"array", 0}, [MOE_META_U64] = {"u64", 8},   [MOE_META_I64] = {"i64", 8},
+        [MOE_META_U8] = {"u8", 1},       [MOE_META_I8] = {"i8", 1},     [MOE_META_U16] = {"u16", 2},
+        [MOE_META_I16] = {"i16", 2},     [MOE_META_U32] = {"u32", 4},   [MOE_META_I32] = {"i32", 4},
+        [MOE_META_F32] = {"f32", 4},     [MOE_META_BOOL] = {"bool", 1}, [MOE_META_STRING] = {"string", 0},
+        [MOE_META_ARRAY] = {"array", 0}, [MOE_META_U64] = {"u64", 8},   [MOE_META_I64] = {"i64", 8},
         [MOE_META_F64] = {"f64", 8},
     };
     return type < sizeof kinds / sizeof *kinds ? &kinds[type] : NULL;
@@ -22,7 +24,8 @@ const moe__meta_kind *moe__meta_kind_get(uint32_t type)
 static void set_unsigned(moe_meta *m, uint64_t v)
 {
     m->u64 = v;
-    m->i64 = v <= INT64_MAX ? (int64_t)v : -(int64_t)(UINT64_MAX - v) - 1; /* wraps without undefined behaviour */
+    m->i64 =
+        v <= INT64_MAX ? (int64_t)v : -(int64_t)(UINT64_MAX - v) - 1; /* wraps without undefined behaviour */
     m->f64 = (double)v;
 }
 
@@ -61,7 +64,8 @@ void moe__meta_decode(int type, const unsigned char *raw, moe_meta *m)
 
 static int is_integer(int type)
 {
-    return type != MOE_META_F32 && type != MOE_META_F64 && type != MOE_META_BOOL && type != MOE_META_STRING && type != MOE_META_ARRAY;
+    return type != MOE_META_F32 && type != MOE_META_F64 && type != MOE_META_BOOL && type != MOE_META_STRING &&
+           type != MOE_META_ARRAY;
 }
 
 static void entry_to_meta(const moe__meta_entry *e, moe_meta *out)
@@ -74,7 +78,7 @@ static void entry_to_meta(const moe__meta_entry *e, moe_meta *out)
     if (e->type == MOE_META_STRING) out->str = e->data;
 }
 
-/* ------------------------------------------------------------------------------------------------- by the key */
+/* --------------------------------------------------------------------------------------------- by the key */
 
 const moe__meta_entry *moe__metas_find(const moe__metas *m, const char *key)
 {
@@ -94,10 +98,11 @@ static int wrong_kind(const char *file, const moe__meta_entry *e, const char *ex
 {
     const char *kind = moe__meta_kind_get((uint32_t)e->type)->name;
     if (e->type == MOE_META_ARRAY)
-        return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected %s, found an array of %llu %s", file, e->key,
-                        (unsigned long long)e->offset, expected, (unsigned long long)e->n, moe__meta_kind_get((uint32_t)e->elem_type)->name);
-    return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected %s, found a value of type %s", file, e->key,
-                    (unsigned long long)e->offset, expected, kind);
+        return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected %s, found an array of %llu %s", file,
+                        e->key, (unsigned long long)e->offset, expected, (unsigned long long)e->n,
+                        moe__meta_kind_get((uint32_t)e->elem_type)->name);
+    return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected %s, found a value of type %s", file,
+                    e->key, (unsigned long long)e->offset, expected, kind);
 }
 
 int moe__metas_uint(const moe__metas *m, const char *file, const char *key, uint64_t max, uint64_t *out)
@@ -111,10 +116,10 @@ int moe__metas_uint(const moe__metas *m, const char *file, const char *key, uint
     const int negative = v.i64 < 0 && e->type != MOE_META_U64;
     if (negative || v.u64 > max) {
         if (negative)
-            return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected 0 to %llu, found %lld", file, key, (unsigned long long)e->offset,
-                            (unsigned long long)max, (long long)v.i64);
-        return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected 0 to %llu, found %llu", file, key, (unsigned long long)e->offset,
-                        (unsigned long long)max, (unsigned long long)v.u64);
+            return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected 0 to %llu, found %lld", file, key,
+                            (unsigned long long)e->offset, (unsigned long long)max, (long long)v.i64);
+        return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected 0 to %llu, found %llu", file, key,
+                        (unsigned long long)e->offset, (unsigned long long)max, (unsigned long long)v.u64);
     }
     *out = v.u64;
     return MOE_OK;
@@ -123,11 +128,13 @@ int moe__metas_uint(const moe__metas *m, const char *file, const char *key, uint
 static int missing(const moe__file *f, const char *key)
 {
     char name[96];
-    return MOE_FAIL(NOTFOUND, "%s: key '%s' is missing", moe__file_name(f), moe__printable(name, sizeof name, key, strlen(key)));
+    return MOE_FAIL(NOTFOUND, "%s: key '%s' is missing", moe__file_name(f),
+                    moe__printable(name, sizeof name, key, strlen(key)));
 }
 
 /* The entry under key, of the wanted type (-1: any). */
-static int find(const moe__file *f, const char *key, int type, const char *expected, const moe__meta_entry **out)
+static int find(const moe__file *f, const char *key, int type, const char *expected,
+                const moe__meta_entry **out)
 {
     *out = moe__metas_find(&f->metas, key);
     if (!*out) return missing(f, key);
@@ -140,7 +147,8 @@ size_t moe__file_meta_count(const moe__file *f) { return f->metas.n; }
 int moe__file_meta_at(const moe__file *f, size_t i, moe_meta *out)
 {
     if (i >= f->metas.n)
-        return MOE_FAIL(RANGE, "%s: metadata entry %zu: expected less than %zu", moe__file_name(f), i, f->metas.n);
+        return MOE_FAIL(RANGE, "%s: metadata entry %zu: expected less than %zu", moe__file_name(f), i,
+                        f->metas.n);
     entry_to_meta(&f->metas.entry[i], out);
     return MOE_OK;
 }
@@ -169,11 +177,12 @@ int moe__file_get_f32(const moe__file *f, const char *key, float *out)
     moe_meta v = MOE_META_INIT;
     *out = 0.0f;
     MOE_TRY(find(f, key, -1, "", &e));
-    if (e->type != MOE_META_F32 && e->type != MOE_META_F64) return wrong_kind(moe__file_name(f), e, "a floating-point number");
+    if (e->type != MOE_META_F32 && e->type != MOE_META_F64)
+        return wrong_kind(moe__file_name(f), e, "a floating-point number");
     moe__meta_decode(e->type, e->raw, &v);
     if (!(fabs(v.f64) <= 3.4028234663852886e38)) /* FLT_MAX; also false for NaN */
-        return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected a finite number of f32, found another", moe__file_name(f), key,
-                        (unsigned long long)e->offset);
+        return MOE_FAIL(FORMAT, "%s: key '%s' at offset %llu: expected a finite number of f32, found another",
+                        moe__file_name(f), key, (unsigned long long)e->offset);
     *out = (float)v.f64;
     return MOE_OK;
 }
@@ -198,7 +207,7 @@ int moe__file_get_str(const moe__file *f, const char *key, const char **out, siz
     return MOE_OK;
 }
 
-/* ----------------------------------------------------------------------------------------------------- arrays */
+/* ------------------------------------------------------------------------------------------------- arrays */
 
 static moe__array array_of(const moe__meta_entry *e)
 {
@@ -223,7 +232,9 @@ const char *moe__array_str(const moe__array *a, uint64_t i, size_t *len)
 
 static void array_elem(const moe__array *a, uint64_t i, moe_meta *out)
 {
-    moe__meta_decode(a->elem_type, (const unsigned char *)a->data + i * moe__meta_kind_get((uint32_t)a->elem_type)->size, out);
+    moe__meta_decode(a->elem_type,
+                     (const unsigned char *)a->data + i * moe__meta_kind_get((uint32_t)a->elem_type)->size,
+                     out);
 }
 
 int64_t moe__array_int(const moe__array *a, uint64_t i)
@@ -244,10 +255,11 @@ int moe__file_meta_elem(const moe__file *f, const char *key, uint64_t j, moe_met
 {
     const moe__meta_entry *e;
     MOE_TRY(find(f, key, -1, "", &e));
-    if (e->type != MOE_META_ARRAY) return MOE_FAIL(INVALID, "%s: key '%s' is no array", moe__file_name(f), e->key);
+    if (e->type != MOE_META_ARRAY)
+        return MOE_FAIL(INVALID, "%s: key '%s' is no array", moe__file_name(f), e->key);
     if (j >= e->n)
-        return MOE_FAIL(RANGE, "%s: key '%s': element %llu: expected less than %llu", moe__file_name(f), e->key, (unsigned long long)j,
-                        (unsigned long long)e->n);
+        return MOE_FAIL(RANGE, "%s: key '%s': element %llu: expected less than %llu", moe__file_name(f),
+                        e->key, (unsigned long long)j, (unsigned long long)e->n);
     const moe__array a = array_of(e);
     *out = (moe_meta)MOE_META_INIT;
     if (a.elem_type == MOE_META_STRING) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* See pool.h. Chunks grow from 4 KiB to 64 KiB; what is larger than a quarter of a chunk gets one of its own. */
+/* See pool.h. Chunks grow from 4 KiB to 64 KiB; what is larger than a quarter of a chunk gets one of its own.
+ */
 #include "file/pool.h"
 
 #include <string.h>
@@ -46,7 +47,8 @@ static int chunk_new(moe__pool *p, size_t cap, const char *what)
 int moe__pool_alloc(moe__pool *p, void **out, uint64_t n, const char *what)
 {
     *out = NULL;
-    if (n > SIZE_MAX / 4) return MOE_FAIL(NOMEM, "%s: %llu bytes cannot be allocated", what, (unsigned long long)n);
+    if (n > SIZE_MAX / 4)
+        return MOE_FAIL(NOMEM, "%s: %llu bytes cannot be allocated", what, (unsigned long long)n);
     const size_t need = ((size_t)n + 7) & ~(size_t)7;
     if (!p->head || p->head->cap - p->head->used < need) {
         moe__pool_chunk *old = p->head;

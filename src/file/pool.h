@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory that is only ever freed together: names, strings and arrays of a file's directory, in few allocations. */
+/* Memory that is only ever freed together: names, strings and arrays of a file's directory, in few
+ * allocations. */
 #ifndef MOE_FILE_POOL_H
 #define MOE_FILE_POOL_H
 

@@ -39,23 +39,28 @@ int moe__reader_fail(const moe__reader *r, int status, uint64_t offset, const ch
     va_end(ap);
     moe__printable(name, sizeof name, r->subject, strlen(r->subject));
     if (name[0])
-        return moe__fail(status, "%s: %s '%s' at offset %llu: %s", r->src->name, r->kind, name, (unsigned long long)offset, text);
-    return moe__fail(status, "%s: %s at offset %llu: %s", r->src->name, r->kind, (unsigned long long)offset, text);
+        return moe__fail(status, "%s: %s '%s' at offset %llu: %s", r->src->name, r->kind, name,
+                         (unsigned long long)offset, text);
+    return moe__fail(status, "%s: %s at offset %llu: %s", r->src->name, r->kind, (unsigned long long)offset,
+                     text);
 }
 
 int moe__reader_need(const moe__reader *r, uint64_t n, const char *what)
 {
     if (n <= moe__reader_left(r)) return MOE_OK;
-    return moe__reader_fail(r, MOE_E_FORMAT, r->pos, "%s: expected %llu bytes, found only %llu up to the end of the file", what,
+    return moe__reader_fail(r, MOE_E_FORMAT, r->pos,
+                            "%s: expected %llu bytes, found only %llu up to the end of the file", what,
                             (unsigned long long)n, (unsigned long long)moe__reader_left(r));
 }
 
 int moe__reader_need_items(const moe__reader *r, uint64_t count, uint64_t size, const char *what)
 {
     if (count <= moe__reader_left(r) / size) return MOE_OK;
-    return moe__reader_fail(r, MOE_E_FORMAT, r->pos, "%s: expected at most %llu (%llu bytes left, %llu or more for each), found %llu",
-                            what, (unsigned long long)(moe__reader_left(r) / size), (unsigned long long)moe__reader_left(r),
-                            (unsigned long long)size, (unsigned long long)count);
+    return moe__reader_fail(r, MOE_E_FORMAT, r->pos,
+                            "%s: expected at most %llu (%llu bytes left, %llu or more for each), found %llu",
+                            what, (unsigned long long)(moe__reader_left(r) / size),
+                            (unsigned long long)moe__reader_left(r), (unsigned long long)size,
+                            (unsigned long long)count);
 }
 
 /* Copies n bytes at the cursor, which are known to be inside the file, through the window. */
@@ -64,7 +69,8 @@ static int read_windowed(moe__reader *r, unsigned char *dst, size_t n)
     uint64_t pos = r->pos;
     while (n > 0) {
         if (pos >= r->window_pos && pos - r->window_pos < r->window_n) {
-            const size_t at = (size_t)(pos - r->window_pos), have = r->window_n - at, take = n < have ? n : have;
+            const size_t at = (size_t)(pos - r->window_pos), have = r->window_n - at,
+                         take = n < have ? n : have;
             memcpy(dst, r->window + at, take);
             dst += take;
             pos += take;
