@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See os.h: files, mappings and the clock on POSIX systems. */
 #define _FILE_OFFSET_BITS 64
-#define _DEFAULT_SOURCE /* madvise */
+#define _DEFAULT_SOURCE   /* madvise */
 #define _DARWIN_C_SOURCE
 #include "base/os.h"
 
@@ -16,7 +16,7 @@
 
 #include "base/status.h"
 
-#define CALL_MAX ((size_t)1 << 30) /* one read or write; some systems refuse 2 GiB and more */
+#define CALL_MAX  ((size_t)1 << 30) /* one read or write; some systems refuse 2 GiB and more */
 #define TMP_TRIES 100u
 
 /* The message of an errno value, into the caller's buffer (strerror is not thread-safe). */
@@ -39,7 +39,9 @@ int moe__os_open(moe__os_file *out, const char *path)
     int fd;
     out->handle = -1;
     out->length = 0;
-    do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* non-blocking: opening a pipe must not wait for a writer */
+    do
+        fd = open(path, O_RDONLY | O_CLOEXEC |
+                            O_NONBLOCK); /* non-blocking: opening a pipe must not wait for a writer */
     while (fd < 0 && errno == EINTR);
     if (fd < 0) return io_fail(path, "cannot open", errno);
     if (fstat(fd, &sb) != 0) {
@@ -49,7 +51,8 @@ int moe__os_open(moe__os_file *out, const char *path)
     }
     if (!S_ISREG(sb.st_mode)) {
         close(fd);
-        return MOE_FAIL(IO, "%s: expected a regular file, found %s", path, S_ISDIR(sb.st_mode) ? "a directory" : "a device or pipe");
+        return MOE_FAIL(IO, "%s: expected a regular file, found %s", path,
+                        S_ISDIR(sb.st_mode) ? "a directory" : "a device or pipe");
     }
     out->handle = fd;
     out->length = (uint64_t)sb.st_size;
@@ -65,13 +68,15 @@ void moe__os_close(moe__os_file *f)
 int moe__os_read_at(const moe__os_file *f, uint64_t off, void *dst, size_t n, const char *path)
 {
     char *p = dst;
-    if (off > INT64_MAX || n > INT64_MAX - off) return MOE_FAIL(IO, "%s: offset %llu cannot be read", path, (unsigned long long)off);
+    if (off > INT64_MAX || n > INT64_MAX - off)
+        return MOE_FAIL(IO, "%s: offset %llu cannot be read", path, (unsigned long long)off);
     while (n > 0) {
         const ssize_t got = pread((int)f->handle, p, n < CALL_MAX ? n : CALL_MAX, (off_t)off);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return io_fail(path, "cannot read", errno);
         if (got == 0)
-            return MOE_FAIL(IO, "%s: the file ends at offset %llu, expected %zu bytes more", path, (unsigned long long)off, n);
+            return MOE_FAIL(IO, "%s: the file ends at offset %llu, expected %zu bytes more", path,
+                            (unsigned long long)off, n);
         p += got;
         off += (uint64_t)got;
         n -= (size_t)got;
@@ -82,7 +87,8 @@ int moe__os_read_at(const moe__os_file *f, uint64_t off, void *dst, size_t n, co
 int moe__os_map(const moe__os_file *f, const void **out, const char *path)
 {
     *out = NULL;
-    if (f->length == 0 || f->length > SIZE_MAX) return MOE_FAIL(UNSUPPORTED, "%s: %llu bytes cannot be mapped", path, (unsigned long long)f->length);
+    if (f->length == 0 || f->length > SIZE_MAX)
+        return MOE_FAIL(UNSUPPORTED, "%s: %llu bytes cannot be mapped", path, (unsigned long long)f->length);
     void *p = mmap(NULL, (size_t)f->length, PROT_READ, MAP_SHARED, (int)f->handle, 0);
     if (p == MAP_FAILED) {
         const int err = errno;
@@ -114,7 +120,7 @@ void moe__os_advise(const void *p, size_t n, int advice)
     if (lo < hi) (void)madvise((void *)lo, hi - lo, map[advice]);
 }
 
-/* ---------------------------------------------------------------------------------------------- atomic writer */
+/* ------------------------------------------------------------------------------------------ atomic writer */
 
 int moe__os_writer_open(moe__os_writer *w, const char *path, const moe__allocator *a)
 {
@@ -124,7 +130,8 @@ int moe__os_writer_open(moe__os_writer *w, const char *path, const moe__allocato
     w->handle = -1;
     w->path = path;
     w->alloc = a;
-    if (stat(path, &sb) == 0 && !S_ISREG(sb.st_mode)) return MOE_FAIL(IO, "%s: exists and is not a regular file", path);
+    if (stat(path, &sb) == 0 && !S_ISREG(sb.st_mode))
+        return MOE_FAIL(IO, "%s: exists and is not a regular file", path);
     const size_t cap = strlen(path) + 48;
     MOE_TRY(moe__alloc(a, &p, cap, "temporary file name"));
     w->tmp = p;
@@ -160,7 +167,8 @@ int moe__os_write(moe__os_writer *w, const void *data, size_t n)
 int moe__os_write_at(moe__os_writer *w, uint64_t off, const void *data, size_t n)
 {
     const char *p = data;
-    if (off > INT64_MAX || n > INT64_MAX - off) return MOE_FAIL(IO, "%s: offset %llu cannot be written", w->path, (unsigned long long)off);
+    if (off > INT64_MAX || n > INT64_MAX - off)
+        return MOE_FAIL(IO, "%s: offset %llu cannot be written", w->path, (unsigned long long)off);
     while (n > 0) {
         const ssize_t put = pwrite((int)w->handle, p, n < CALL_MAX ? n : CALL_MAX, (off_t)off);
         if (put < 0 && errno == EINTR) continue;
@@ -172,7 +180,8 @@ int moe__os_write_at(moe__os_writer *w, uint64_t off, const void *data, size_t n
     return MOE_OK;
 }
 
-/* The rename itself reaches the disk only with the directory; a system that refuses this is no reason to fail. */
+/* The rename itself reaches the disk only with the directory; a system that refuses this is no reason to
+ * fail. */
 static void sync_directory(char *path)
 {
     char *slash = strrchr(path, '/');
@@ -186,7 +195,8 @@ static void sync_directory(char *path)
 int moe__os_writer_commit(moe__os_writer *w)
 {
     int err = 0;
-    if (!w->tmp) return MOE_FAIL(INTERNAL, "%s: commit of a writer that is not open", w->path ? w->path : "?");
+    if (!w->tmp)
+        return MOE_FAIL(INTERNAL, "%s: commit of a writer that is not open", w->path ? w->path : "?");
     if (fsync((int)w->handle) != 0 && errno != EINVAL && errno != ENOTSUP) err = errno;
     if (close((int)w->handle) != 0 && !err && errno != EINTR) err = errno;
     w->handle = -1;
@@ -212,7 +222,7 @@ void moe__os_writer_cancel(moe__os_writer *w)
     w->tmp = NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------ page, clock */
+/* -------------------------------------------------------------------------------------------- page, clock */
 
 size_t moe__os_page_size(void)
 {
