@@ -135,7 +135,7 @@ typedef struct moe_allocator {
 /** Receives log lines (no line end). May be called from several threads at once. Without a logger nothing is said. */
 typedef struct moe_logger {
     size_t size;
-    int32_t level;
+    int32_t level; /**< MOE_LOG_*; 0 = MOE_LOG_INFO */
     int32_t reserved;
     void (*write)(int level, const char *area, const char *msg, void *user);
     void *user;
