@@ -47,9 +47,8 @@ static const moe__chat_template templates[] = {
 };
 #define N_TEMPLATES (sizeof templates / sizeof templates[0])
 
-const moe__chat_template *moe__chat_recognise(const char *jinja, size_t len)
+const moe__chat_template *moe__chat_recognise(const char *jinja)
 {
-    (void)len;
     for (size_t i = 0; i < N_TEMPLATES; i++) {
         int fits = 1;
         for (size_t k = 0; k < MAX_MARKS; k++) {

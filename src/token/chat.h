@@ -9,7 +9,7 @@
 #include "token/token.h"
 
 /* The built-in template that a Jinja text is, or NULL. */
-const moe__chat_template *moe__chat_recognise(const char *jinja, size_t len);
+const moe__chat_template *moe__chat_recognise(const char *jinja);
 const char *moe__chat_name(const moe__chat_template *c);
 /* Names of all, for messages. */
 #define MOE_CHAT_NAMES "chatml, llama3, mistral-v1, mistral-v3, granite, olmo"

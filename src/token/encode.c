@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Text to tokens: whole tokens (control tokens on request, added tokens always) are cut out leftmost-longest first, the text between
- * them goes to the model's own encoder. The result is built in a growing list and handed out at the end, so a failed call changes
+ * them, normalised if the model wants that, goes to the model's own encoder. The result is built in a growing list and handed out at the end, so a failed call changes
  * nothing of the caller's.
  */
 #include <string.h>
 
 #include "base/status.h"
+#include "token/nfc.h"
 #include "token/token.h"
 
 int moe__ids_reserve(moe__ids *ids, size_t more)
@@ -32,8 +33,17 @@ int moe__unknown_byte(const moe_tokenizer *t, uint8_t byte, moe__ids *ids)
 
 static int encode_plain(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids)
 {
+    uint8_t *normal = NULL;
+    size_t n_normal;
     if (n == 0) return MOE_OK;
-    return t->spm ? moe__spm_encode(t, s, n, ids) : moe__bpe_encode(t, s, n, ids);
+    if (t->nfc) MOE_TRY(moe__nfc(ids->alloc, s, n, &normal, &n_normal));
+    if (normal) {
+        s = normal;
+        n = n_normal;
+    }
+    const int st = t->spm ? moe__spm_encode(t, s, n, ids) : moe__bpe_encode(t, s, n, ids);
+    moe__free(ids->alloc, normal);
+    return st;
 }
 
 static int encode_all(const moe_tokenizer *t, const uint8_t *s, size_t n, uint32_t flags, moe__ids *ids)

@@ -179,23 +179,18 @@ static size_t stage_punctuation(const uint8_t *s, size_t n)
 static const moe__pretok rules[] = {
     {"default", {stage_punctuation, stage_gpt2, stage_numbers, stage_three_digits}, 0},
     {"gpt-2", GPT2, 0},
-    {"olmo", GPT2, 0},
+    {"olmo", GPT2, MOE_PRE_NFC},
     {"phi-2", GPT2, 0},
-    {"mpt", GPT2, 0},
-    {"exaone4", GPT2, 0},
     {"llama-bpe", CL100K, MOE_PRE_IGNORE_MERGES | MOE_PRE_ADD_BOS},
     {"llama3", CL100K, MOE_PRE_IGNORE_MERGES | MOE_PRE_ADD_BOS},
     {"llama-v3", CL100K, MOE_PRE_IGNORE_MERGES | MOE_PRE_ADD_BOS},
     {"dbrx", CL100K, 0},
     {"smaug-bpe", CL100K, 0},
-    {"qwen2", QWEN2, 0},
+    {"qwen2", QWEN2, MOE_PRE_NFC},
     {"deepseek-r1-qwen", QWEN2, 0},
-    {"megrez", QWEN2, 0},
     {"refact", DIGIT_GPT2, 0},
     {"starcoder", DIGIT_GPT2, 0},
-    {"command-r", DIGIT_GPT2, 0},
     {"smollm", DIGIT_GPT2, 0},
-    {"codeshell", DIGIT_GPT2, 0},
 };
 #define N_RULES (sizeof rules / sizeof rules[0])
 

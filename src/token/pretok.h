@@ -13,6 +13,7 @@
 #define MOE_PRE_MAX_STAGES 4
 #define MOE_PRE_IGNORE_MERGES 1u /* a word that is a token is taken whole */
 #define MOE_PRE_ADD_BOS 2u       /* the default of tokenizer.ggml.add_bos_token */
+#define MOE_PRE_NFC 4u           /* the models with this rule normalise text to NFC first */
 
 /* Length of the first piece of s[0..n), n >= 1: at least 1. Only what follows decides, never what went before. */
 typedef size_t (*moe__pretok_stage)(const uint8_t *s, size_t n);

@@ -47,6 +47,7 @@ struct moe_tokenizer {
     int add_bos;
     int space_prefix;        /* spm: text begins with a space of its own, taken away again by decoding */
     int trim_spaces;         /* spm: runs of spaces become one, none at the ends */
+    int nfc;                 /* text is brought into normal form C first */
     const moe__pretok *pre;  /* gpt2 only */
     const moe__chat_template *chat; /* recognised template, or NULL */
     int has_template;

@@ -13,6 +13,7 @@
 #include "token/vocab.h"
 
 #define KEY(name) "tokenizer.ggml." name
+#define KEY_NORMALIZER "libmoe.tokenizer.normalizer"
 
 /* Names that end a turn or the text whatever the file's keys say, in order of preference as "end of turn". */
 static const char *const end_names[] = {
@@ -33,6 +34,24 @@ static int optional(int st)
     if (st != MOE_E_NOTFOUND) return st;
     moe__clear_error();
     return MOE_OK;
+}
+
+/* Look-ups that leave *out alone if the key is missing. */
+static int optional_bool(const moe__file *f, const char *key, int *out)
+{
+    int value;
+    const int st = moe__file_get_bool(f, key, &value);
+    if (st >= 0) *out = value;
+    return optional(st);
+}
+
+static int optional_str(const moe__file *f, const char *key, const char **out)
+{
+    const char *value;
+    size_t len;
+    const int st = moe__file_get_str(f, key, &value, &len);
+    if (st >= 0) *out = value;
+    return optional(st);
 }
 
 static int load_special_ids(moe_tokenizer *t, const moe__file *f)
@@ -70,14 +89,23 @@ static void find_named(moe_tokenizer *t)
     t->special[MOE_TOKEN_NEWLINE] = line >= 0 && (t->attr[line] & MOE_ATTR_NORMAL) != 0 ? line : t->byte_token['\n'];
 }
 
+/* GGUF has no word for normalisation: the rule's name implies it, and a key of our own may say otherwise. */
+static int load_normalizer(moe_tokenizer *t, const moe__file *f)
+{
+    const char *name = t->pre && (t->pre->flags & MOE_PRE_NFC) != 0 ? "nfc" : "none";
+    MOE_TRY(optional_str(f, KEY_NORMALIZER, &name));
+    t->nfc = strcmp(name, "nfc") == 0;
+    if (t->nfc || strcmp(name, "none") == 0) return MOE_OK;
+    return MOE_FAIL(UNSUPPORTED, "%s: key %s: normaliser '%.64s' is not supported; known are nfc and none", t->name, KEY_NORMALIZER, name);
+}
+
 static int load_flags(moe_tokenizer *t, const moe__file *f)
 {
-    const char *pre = "default";
-    size_t len;
+    const char *pre = "default", *jinja = NULL;
     t->add_bos = t->spm;
     t->space_prefix = t->spm;
     if (!t->spm) {
-        MOE_TRY(optional(moe__file_get_str(f, KEY("pre"), &pre, &len)));
+        MOE_TRY(optional_str(f, KEY("pre"), &pre));
         t->pre = moe__pretok_find(pre);
         if (!t->pre) {
             char known[512] = "";
@@ -87,15 +115,14 @@ static int load_flags(moe_tokenizer *t, const moe__file *f)
         }
         t->add_bos = (t->pre->flags & MOE_PRE_ADD_BOS) != 0;
     } else {
-        MOE_TRY(optional(moe__file_get_bool(f, KEY("add_space_prefix"), &t->space_prefix)));
-        MOE_TRY(optional(moe__file_get_bool(f, KEY("remove_extra_whitespaces"), &t->trim_spaces)));
+        MOE_TRY(optional_bool(f, KEY("add_space_prefix"), &t->space_prefix));
+        MOE_TRY(optional_bool(f, KEY("remove_extra_whitespaces"), &t->trim_spaces));
     }
-    MOE_TRY(optional(moe__file_get_bool(f, KEY("add_bos_token"), &t->add_bos)));
-    const char *jinja = NULL;
-    const int st = moe__file_get_str(f, "tokenizer.chat_template", &jinja, &len);
-    MOE_TRY(optional(st));
-    t->has_template = st >= 0;
-    t->chat = t->has_template ? moe__chat_recognise(jinja, len) : NULL;
+    MOE_TRY(optional_bool(f, KEY("add_bos_token"), &t->add_bos));
+    MOE_TRY(load_normalizer(t, f));
+    MOE_TRY(optional_str(f, "tokenizer.chat_template", &jinja));
+    t->has_template = jinja != NULL;
+    t->chat = jinja ? moe__chat_recognise(jinja) : NULL;
     return MOE_OK;
 }
 
