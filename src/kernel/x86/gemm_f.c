@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix products with float weights of one level. */
+#include "kernel/x86/vec.h"
+
+#include "kernel/body/gemm_f.inl"

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Speed of the kernels on one thread. Matrix products: decode (one column over weights that are far larger than the caches: GB/s of weights)
+ * and prompt (4 and 32 columns over weights that stay in the second-level cache: 10^9 multiplications and additions per second). Others:
+ * a row of 4096 in the cache, in values per nanosecond.
+ */
+#include "tester.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define DECODE_BYTES ((size_t)192 << 20)
+#define N 2048u
+#define ROWS 256u
+#define COLS 32u
+
+static double now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts); /* other processes do not count */
+    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+/* Buffers of all benchmarks, filled once per type. */
+static unsigned char *big;
+static unsigned char x[COLS * 4 * N + 64];
+
+static double best_of(void (*run)(void *arg), void *arg, double seconds)
+{
+    double best = 1e30;
+    const double end = now() + seconds;
+    for (int i = 0; i < 3 || now() < end; i++) {
+        const double t0 = now();
+        run(arg);
+        const double t1 = now() - t0;
+        best = t1 < best ? t1 : best;
+    }
+    return best;
+}
+
+typedef struct job {
+    moe__gemm g;
+    moe__gemm_fn fn;
+    const moe__kernels *k;
+    size_t i;
+} job;
+
+static void run_gemm(void *arg)
+{
+    const job *j = arg;
+    j->fn(&j->g);
+}
+
+static void bench_gemm(const char *isa, const moe__kernels *k, const weights *w)
+{
+    tester t = {.rng = 1};
+    const size_t row = N / w->block * w->bytes, rows = DECODE_BYTES / row;
+    const size_t x_bytes = w->act == MOE_ACT_F32 ? 4 * N : w->act == MOE_ACT_Q8_32 ? N / 32 * sizeof(moe__act32) : N / 256 * sizeof(moe__act256);
+    if (!big) big = malloc(DECODE_BYTES);
+    float *out = malloc(sizeof *out * (rows + ROWS * COLS));
+    if (!big || !out) abort();
+    for (size_t r = 0; r < 64; r++) rnd_weights(&t, w, big + r * row, N / w->block, 0);
+    for (size_t r = 64; r < rows; r++) memcpy(big + r * row, big + (r - 64) * row, row);
+    for (size_t c = 0; c < COLS; c++) rnd_activations(&t, w->act, x + c * x_bytes, N, 0);
+    job j = {.g = {.y = out, .ldy = rows, .w = big, .w_bytes = row, .x = x, .x_bytes = x_bytes, .n_rows = rows, .n_cols = 1, .n = N},
+             .fn = gemm_of(k, w)};
+    const int ref = strcmp(isa, "ref") == 0;
+    if (ref) j.g.n_rows /= 16;
+    const double decode = best_of(run_gemm, &j, 0.1);
+    const double gb = (double)(j.g.n_rows * row) / decode * 1e-9;
+    static const size_t cols[] = {2, 4, 8, 32};
+    double gops[4];
+    for (int i = 0; i < 4; i++) {
+        j.g.ldy = j.g.n_rows = ROWS;
+        j.g.n_cols = cols[i];
+        gops[i] = 2.0 * N * ROWS * (double)cols[i] / best_of(run_gemm, &j, 0.02) * 1e-9;
+    }
+    printf("# %-11s %-10s decode %6.2f GB/s   columns 2: %6.1f  4: %6.1f  8: %6.1f  32: %6.1f GOP/s\n", w->kernel, isa, gb, gops[0], gops[1],
+           gops[2], gops[3]);
+    free(out);
+}
+
+/* Row kernels: `a`, `b`, `c` are rows of LEN floats, `h` of halves. */
+#define LEN 4096u
+static float a[LEN], b[LEN], c[LEN];
+static uint16_t h[LEN];
+
+#define ROW_BENCHES(X) \
+    X(rms_norm, k->rms_norm(c, a, b, 1e-5f, LEN)) X(add, k->add(c, a, LEN)) X(axpy, k->axpy(c, 0.5f, a, LEN)) \
+    X(swiglu, k->swiglu(c, a, b, LEN)) X(softmax, k->softmax(c, a, LEN)) X(exp, k->exp(c, a, LEN)) \
+    X(rope, for (size_t r = 0; r < LEN; r += 128) k->rope(c + r, a, 128, 1)) X(to_f16, k->to_f16(h, a, LEN)) \
+    X(from_f16, k->from_f16(c, h, LEN)) X(act_q8_32, k->act_q8_32(x, a, LEN)) X(act_q8_256, k->act_q8_256(x, a, LEN)) \
+    X(attn_qk_f16, k->attn_qk_f16(c, b, h, 128, LEN / 128, 128)) X(attn_qk_f32, k->attn_qk_f32(c, b, a, 128, LEN / 128, 128)) \
+    X(attn_av_f16, k->attn_av_f16(c, b, h, 128, LEN / 128, 128)) X(attn_av_f32, k->attn_av_f32(c, b, a, 128, LEN / 128, 128))
+
+#define ROW_RUN(name, call) \
+    static void run_##name(void *arg) \
+    { \
+        const moe__kernels *k = arg; \
+        for (int i = 0; i < 64; i++) { call; } \
+    }
+ROW_BENCHES(ROW_RUN)
+
+static void bench_rows(const char *isa, const moe__kernels *k, const char *filter)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void *arg);
+    } rows[] = {
+#define ROW_ENTRY(name, call) {#name, run_##name},
+        ROW_BENCHES(ROW_ENTRY)};
+    tester t = {.rng = 2};
+    rnd_floats(&t, a, LEN, VALUES_PLAIN);
+    rnd_floats(&t, b, LEN, VALUES_PLAIN);
+    memset(h, 0x31, sizeof h);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (!strstr(rows[i].name, filter)) continue;
+        memset(c, 0, sizeof c);
+        const double s = best_of(rows[i].run, (void *)(uintptr_t)k, 0.01);
+        printf("# %-11s %-10s %6.2f values/ns\n", rows[i].name, isa, 64.0 * LEN / s * 1e-9);
+    }
+}
+
+void bench(const char *isa, const moe__kernels *k, const char *filter)
+{
+    for (size_t i = 0; i < n_weight_types; i++)
+        if (strstr(weight_types[i].kernel, filter)) bench_gemm(isa, k, &weight_types[i]);
+    bench_rows(isa, k, filter);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/* One case per kernel: random arguments, the plain C version into one buffer, the tested one into another, compare. */
+#include "tester.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Sizes of row kernels: mostly small with every tail, sometimes larger. */
+static size_t rnd_size(tester *t) { return 1 + rnd_below(t, rnd(t) & 3 ? 70 : 1500); }
+
+/* n random floats in a slot, and a second slot with the same. */
+static float *floats(tester *t, unsigned slot, size_t n, values v)
+{
+    float *p = guarded(t, slot, n * sizeof *p);
+    rnd_floats(t, p, n, v);
+    return p;
+}
+
+static float *twin(tester *t, unsigned slot, const float *x, size_t n)
+{
+    float *p = guarded(t, slot, n * sizeof *p);
+    memcpy(p, x, n * sizeof *p);
+    return p;
+}
+
+/* y = f(x): into another row, or in place. */
+#define CASE_MAP(name, call, in_place) \
+    void case_##name(tester *t) \
+    { \
+        const size_t n = rnd_size(t); \
+        float *x0 = floats(t, 0, n, rnd_values(t)), *x1 = twin(t, 1, x0, n); \
+        float *y0 = in_place && (rnd(t) & 1) ? x0 : guarded(t, 2, n * sizeof *y0); \
+        float *y1 = y0 == x0 ? x1 : guarded(t, 3, n * sizeof *y1); \
+        const float *z = floats(t, 4, n, rnd_values(t)); \
+        const float a = rnd_float(t, VALUES_PLAIN); \
+        (void)z; \
+        (void)a; \
+        { const moe__kernels *k = t->ref; float *y = y0; const float *x = x0; call; } \
+        { const moe__kernels *k = t->simd; float *y = y1; const float *x = x1; call; } \
+        check_floats(t, #name, y0, y1, n); \
+        check_floats(t, #name " (input)", x0, x1, n); \
+    }
+
+CASE_MAP(exp, k->exp(y, x, n), 1)
+CASE_MAP(sigmoid, k->sigmoid(y, x, n), 1)
+CASE_MAP(softmax, k->softmax(y, x, n), 1)
+CASE_MAP(swiglu, k->swiglu(y, x, z, n), 1)
+CASE_MAP(rms_norm, k->rms_norm(y, x, z, a * a * 1e-5f, n), 1)
+
+/* y op= x: y holds values before. */
+#define CASE_UPDATE(name, call) \
+    void case_##name(tester *t) \
+    { \
+        const size_t n = rnd_size(t); \
+        const float *x = floats(t, 0, n, rnd_values(t)); \
+        float *y0 = floats(t, 1, n, rnd_values(t)), *y1 = twin(t, 2, y0, n); \
+        const float a = rnd_float(t, rnd_values(t)); \
+        (void)a; \
+        (void)x; \
+        { const moe__kernels *k = t->ref; float *y = y0; call; } \
+        { const moe__kernels *k = t->simd; float *y = y1; call; } \
+        check_floats(t, #name, y0, y1, n); \
+    }
+
+CASE_UPDATE(add, k->add(y, x, n))
+CASE_UPDATE(scale, k->scale(y, a, n))
+CASE_UPDATE(axpy, k->axpy(y, a, x, n))
+
+void case_rope(tester *t)
+{
+    const size_t n = 2 * (1 + rnd_below(t, 150));
+    const int half = (int)(rnd(t) & 1);
+    const float *cs = floats(t, 0, n, rnd_values(t));
+    float *x0 = floats(t, 1, n, rnd_values(t)), *x1 = twin(t, 2, x0, n);
+    t->ref->rope(x0, cs, n, half);
+    t->simd->rope(x1, cs, n, half);
+    check_floats(t, half ? "rope (halves)" : "rope (pairs)", x0, x1, n);
+}
+
+/* A half of any bits; NaN payloads survive quietly in both directions, so bits are compared. */
+static void rnd_halves(tester *t, uint16_t *x, size_t n, values v)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t r = (uint16_t)rnd(t);
+        if (v == VALUES_SPECIAL) x[i] = r;
+        else if (v == VALUES_ZERO) x[i] = r & 0x8000;
+        else x[i] = (uint16_t)((r & 0x83ff) | (0x3000 + (r & 0x1c00) % 0x1400)); /* about 0.1 .. 4 */
+    }
+}
+
+void case_to_f16(tester *t)
+{
+    const size_t n = rnd_size(t);
+    const float *x = floats(t, 0, n, rnd_values(t));
+    uint16_t *y0 = guarded(t, 1, 2 * n), *y1 = guarded(t, 2, 2 * n);
+    float *f = (float *)(uintptr_t)x;
+    if (rnd(t) & 1) /* exponents around those of a half, all roundings */
+        for (size_t i = 0; i < n; i++) {
+            const uint32_t bits = (uint32_t)(rnd(t) & 0x807fffffu) | (uint32_t)(100 + rnd_below(t, 46)) << 23;
+            memcpy(f + i, &bits, sizeof bits);
+        }
+    t->ref->to_f16(y0, x, n);
+    t->simd->to_f16(y1, x, n);
+    check_bytes(t, "to_f16", y0, y1, 2 * n);
+}
+
+void case_from_f16(tester *t)
+{
+    const size_t n = rnd_size(t);
+    uint16_t *x = guarded(t, 0, 2 * n);
+    float *y0 = guarded(t, 1, 4 * n), *y1 = guarded(t, 2, 4 * n);
+    rnd_halves(t, x, n, VALUES_SPECIAL);
+    t->ref->from_f16(y0, x, n);
+    t->simd->from_f16(y1, x, n);
+    check_bytes(t, "from_f16", y0, y1, 4 * n);
+}
+
+#define CASE_ACT(name, block, type) \
+    void case_##name(tester *t) \
+    { \
+        const size_t n = (block) * (1 + rnd_below(t, 6)), bytes = n / (block) * sizeof(type); \
+        float *x = floats(t, 0, n, rnd_values(t)); \
+        void *y0 = guarded(t, 1, bytes), *y1 = guarded(t, 2, bytes); \
+        if (rnd(t) & 1) /* a whole block at one scale, from far below the smallest usable one to the largest */ \
+            for (size_t i = 0; i < n; i++) x[i] = rnd_float(t, VALUES_PLAIN) * rnd_float(t, VALUES_WIDE); \
+        t->ref->name(y0, x, n); \
+        t->simd->name(y1, x, n); \
+        check_bytes(t, #name, y0, y1, bytes); \
+    }
+
+CASE_ACT(act_q8_32, 32, moe__act32)
+CASE_ACT(act_q8_256, 256, moe__act256)
+
+#define CASE_ATTN(type, elem, fill) \
+    void case_attn_qk_##type(tester *t) \
+    { \
+        const size_t dim = rnd(t) & 1 ? 16 * (1 + rnd_below(t, 12)) : 1 + rnd_below(t, 150); \
+        const size_t stride = dim + rnd_below(t, 40), n = 1 + rnd_below(t, 20); \
+        elem *k = guarded(t, 0, ((n - 1) * stride + dim) * sizeof *k); \
+        const float *q = floats(t, 1, dim, rnd_values(t)); \
+        float *s0 = guarded(t, 2, n * sizeof *s0), *s1 = guarded(t, 3, n * sizeof *s1); \
+        fill(t, k, (n - 1) * stride + dim, rnd_values(t)); \
+        t->ref->attn_qk_##type(s0, q, k, stride, n, dim); \
+        t->simd->attn_qk_##type(s1, q, k, stride, n, dim); \
+        check_floats(t, "attn_qk_" #type, s0, s1, n); \
+    } \
+    void case_attn_av_##type(tester *t) \
+    { \
+        const size_t dim = rnd(t) & 1 ? 16 * (1 + rnd_below(t, 20)) : 1 + rnd_below(t, 300); \
+        const size_t stride = dim + rnd_below(t, 40), n = 1 + rnd_below(t, 20); \
+        elem *v = guarded(t, 0, ((n - 1) * stride + dim) * sizeof *v); \
+        const float *p = floats(t, 1, n, rnd_values(t)); \
+        float *y0 = floats(t, 2, dim, rnd_values(t)), *y1 = twin(t, 3, y0, dim); \
+        fill(t, v, (n - 1) * stride + dim, rnd_values(t)); \
+        t->ref->attn_av_##type(y0, p, v, stride, n, dim); \
+        t->simd->attn_av_##type(y1, p, v, stride, n, dim); \
+        check_floats(t, "attn_av_" #type, y0, y1, dim); \
+    }
+
+CASE_ATTN(f32, float, rnd_floats)
+CASE_ATTN(f16, uint16_t, rnd_halves)
+
+void case_attn_exp(tester *t)
+{
+    const size_t n = 1 + rnd_below(t, 300);
+    float *s0 = floats(t, 0, n, rnd_values(t));
+    const float scale = rnd_float(t, VALUES_PLAIN);
+    if (rnd(t) & 1) /* masked positions */
+        for (size_t i = 0; i < n; i++) s0[i] = rnd(t) % 3 ? s0[i] : (scale < 0 ? 1.0f : -1.0f) * 3e38f * 3e38f;
+    float *s1 = twin(t, 1, s0, n), sum[4] = {0, 0, 0, 0};
+    sum[0] = t->ref->attn_exp(s0, scale, n, &sum[1]);
+    sum[2] = t->simd->attn_exp(s1, scale, n, &sum[3]);
+    check_floats(t, "attn_exp", s0, s1, n);
+    check_floats(t, "attn_exp: maximum and sum", sum, sum + 2, 2);
+}
+
+/* Matrix products: rows with gaps, any address, columns in order, by list, repeated; the result with gaps that stay untouched. */
+static void case_gemm(tester *t, const weights *w)
+{
+    enum { MAX_COLS = 40 };
+    const int extreme = rnd_below(t, 4) == 0;
+    const size_t n_rows = 1 + rnd_below(t, 40), n_x = 1 + rnd_below(t, 9);
+    const size_t n_cols = 1 + rnd_below(t, rnd(t) & 1 ? 9 : MAX_COLS);
+    const size_t n = w->block == 1 ? 1 + rnd_below(t, 200) : w->block * (1 + rnd_below(t, w->block == 32 ? 20 : 3));
+    const size_t used = n / w->block * w->bytes, w_bytes = used + (rnd(t) & 1 ? rnd_below(t, 19) : 0);
+    const size_t x_used = w->act == MOE_ACT_F32 ? 4 * n : w->act == MOE_ACT_Q8_32 ? n / 32 * sizeof(moe__act32) : n / 256 * sizeof(moe__act256);
+    const size_t x_bytes = x_used + 4 * (rnd(t) & 1 ? rnd_below(t, 9) : 0), ldy = n_rows + (rnd(t) & 1 ? rnd_below(t, 9) : 0);
+    const int list = n_cols > n_x || (rnd(t) & 1);
+    unsigned char *rows = guarded(t, 0, (n_rows - 1) * w_bytes + used), *x = guarded(t, 1, (n_x - 1) * x_bytes + x_used);
+    uint32_t *col = guarded(t, 2, n_cols * sizeof *col);
+    const size_t ny = (n_cols - 1) * ldy + n_rows;
+    float *y0 = guarded(t, 3, 4 * ny), *y1 = guarded(t, 4, 4 * ny);
+    for (size_t r = 0; r < n_rows; r++) rnd_weights(t, w, rows + r * w_bytes, n / w->block, extreme);
+    for (size_t i = 0; i < n_x; i++) rnd_activations(t, w->act, x + i * x_bytes, n, extreme);
+    for (size_t c = 0; c < n_cols; c++) col[c] = (uint32_t)rnd_below(t, n_x);
+    const moe__gemm g = {.ldy = ldy, .w = rows, .w_bytes = w_bytes, .x = x, .x_bytes = x_bytes, .col = list ? col : NULL,
+                         .n_rows = n_rows, .n_cols = n_cols, .n = n};
+    moe__gemm g0 = g, g1 = g;
+    g0.y = y0;
+    g1.y = y1;
+    gemm_of(t->ref, w)(&g0);
+    gemm_of(t->simd, w)(&g1);
+    char where[96];
+    snprintf(where, sizeof where, "%s: %zu rows, %zu columns, n %zu%s", w->kernel, n_rows, n_cols, n, extreme ? ", extreme" : "");
+    check_floats(t, where, y0, y1, ny); /* the gaps hold the same pattern on both sides */
+}
+
+static const weights *weights_of(const char *kernel)
+{
+    for (size_t i = 0; i < n_weight_types; i++)
+        if (strcmp(weight_types[i].kernel, kernel) == 0) return &weight_types[i];
+    abort();
+}
+
+#define CASE_GEMM(name) \
+    void case_##name(tester *t) { case_gemm(t, weights_of(#name)); }
+
+CASE_GEMM(gemm_f32)
+CASE_GEMM(gemm_f16)
+CASE_GEMM(gemm_bf16)
+CASE_GEMM(gemm_q4_0)
+CASE_GEMM(gemm_q4_1)
+CASE_GEMM(gemm_q5_0)
+CASE_GEMM(gemm_q5_1)
+CASE_GEMM(gemm_q8_0)
+CASE_GEMM(gemm_q2_k)
+CASE_GEMM(gemm_q3_k)
+CASE_GEMM(gemm_q4_k)
+CASE_GEMM(gemm_q5_k)
+CASE_GEMM(gemm_q6_k)
+CASE_GEMM(gemm_iq4_nl)
+CASE_GEMM(gemm_iq4_xs)
+CASE_GEMM(gemm_mxfp4)
