@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libmoe bench: prefill and decode speed. For every context depth and thread count: fill the context, then
+ * time each kind of work, one unmeasured round first; between rounds the context is cut back to its depth.
+ * Decoding reads all active weights once per token, hence bytes per second = speed x active bytes.
+ */
+#include "interrupt.h"
+#include "json.h"
+#include "out.h"
+#include "progress.h"
+#include "setup.h"
+#include "term.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct result {
+    const char *kind;
+    uint32_t tokens, context, threads, rounds;
+    double median, min, max; /* tokens per second */
+    double bytes;            /* per second; 0 for prefill */
+};
+
+struct bench {
+    const struct settings *s;
+    moe_model *model;
+    moe_session *session;
+    moe_token *ids; /* [n_ids] of pseudo-random tokens */
+    size_t n_ids;
+    uint64_t active; /* bytes of weights that one token uses */
+    struct json json;
+    double speed[1000]; /* of the rounds, see the limit of --repetitions */
+};
+
+/* ---------------------------------------------------------------------------------------------- the model */
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/*
+ * Bytes of weights used for one token: of the experts the selected share, of a table of embeddings one row
+ * unless it is the output matrix as well, of everything else all.
+ */
+static uint64_t active_bytes(const moe_model *m, const moe_model_info *info)
+{
+    size_t head;
+    const bool tied = moe_model_tensor_find(m, "output.weight", &head) != MOE_OK;
+    double sum = 0.0;
+    for (size_t i = 0; i < moe_model_tensor_count(m); i++) {
+        moe_tensor_info t = MOE_TENSOR_INFO_INIT;
+        double part = 1.0;
+        if (moe_model_tensor_at(m, i, &t) != MOE_OK)
+            continue;
+        if (ends_with(t.name, "_exps.weight") || ends_with(t.name, "_exps.bias"))
+            part = info->n_experts ? (double)info->top_k / (double)info->n_experts : 1.0;
+        else if (strcmp(t.name, "token_embd.weight") == 0 && !tied)
+            part = info->n_vocab ? 1.0 / (double)info->n_vocab : 1.0;
+        sum += part * (double)t.bytes;
+    }
+    return (uint64_t)(sum + 0.5);
+}
+
+static size_t largest(const struct int_list *list)
+{
+    size_t best = 0;
+    for (size_t i = 0; i < list->n; i++)
+        if ((size_t)list->v[i] > best)
+            best = (size_t)list->v[i];
+    return best;
+}
+
+static bool make_ids(struct bench *b, uint32_t n_vocab)
+{
+    uint64_t x = 88172645463325252u;
+    b->ids = malloc((b->n_ids + 1) * sizeof *b->ids);
+    if (!b->ids) {
+        complain("out of memory");
+        return false;
+    }
+    for (size_t i = 0; i < b->n_ids; i++) {
+        x ^= x << 13; /* xorshift64: the same tokens each time */
+        x ^= x >> 7;
+        x ^= x << 17;
+        b->ids[i] = (moe_token)(x % n_vocab);
+    }
+    return true;
+}
+
+/* -------------------------------------------------------------------------------------------- measurement */
+
+static int cut(struct bench *b, size_t depth)
+{
+    if (depth)
+        return moe_session_seq_truncate(b->session, 0, (moe_pos)depth);
+    moe_session_reset(b->session);
+    return MOE_OK;
+}
+
+/* One round: n tokens behind `depth`, all at once or one by one. */
+static int round_of(struct bench *b, bool decode, size_t n, size_t depth, uint64_t *ns)
+{
+    int status = cut(b, depth);
+    const uint64_t start = clock_ns();
+    if (!decode && status == MOE_OK)
+        status = eval_tokens(b->session, b->ids + depth, n);
+    for (size_t i = 0; decode && status == MOE_OK && i < n; i++)
+        status = eval_tokens(b->session, b->ids + depth + i, 1);
+    *ns = clock_ns() - start;
+    return status;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static int measure(struct bench *b, bool decode, size_t n, size_t depth, struct result *r)
+{
+    const size_t rounds = (size_t)b->s->repetitions;
+    uint64_t ns;
+    int status = MOE_OK;
+    r->kind = decode ? "decode" : "prefill";
+    r->tokens = (uint32_t)n;
+    r->context = (uint32_t)depth;
+    r->rounds = (uint32_t)rounds;
+    progress_begin(r->kind, false);
+    for (size_t i = 0; i <= rounds && status == MOE_OK; i++) {
+        progress_update(i, rounds + 1);
+        status = round_of(b, decode, n, depth, &ns);
+        if (i && status == MOE_OK)
+            b->speed[i - 1] = (double)n * 1e9 / (double)(ns ? ns : 1);
+    }
+    progress_end();
+    if (status != MOE_OK)
+        return status;
+    qsort(b->speed, rounds, sizeof *b->speed, by_value);
+    r->min = b->speed[0];
+    r->max = b->speed[rounds - 1];
+    r->median = rounds % 2 ? b->speed[rounds / 2] : 0.5 * (b->speed[rounds / 2 - 1] + b->speed[rounds / 2]);
+    r->bytes = decode ? r->median * (double)b->active : 0.0;
+    return MOE_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------- output */
+
+static void show_head(struct bench *b, const moe_model_info *info)
+{
+    char a[TEXT_SIZE];
+    if (b->s->json) {
+        json_open(&b->json, NULL, '{');
+        json_text(&b->json, "model", info->name);
+        json_text(&b->json, "family", info->arch);
+        json_text(&b->json, "file_type", info->file_type);
+        json_uint(&b->json, "bytes", info->bytes);
+        json_uint(&b->json, "active_bytes", b->active);
+        json_text(&b->json, "isa", b->s->isa ? b->s->isa : moe_cpu_isa());
+        json_text(&b->json, "build", moe_build_info());
+        json_open(&b->json, "results", '[');
+    } else if (b->s->csv) {
+        out_text("kind,tokens,context,threads,rounds,median_tokens_per_s,min_tokens_per_s,max_tokens_per_s,"
+                 "bytes_per_s\n");
+    } else {
+        out_format("%s %s, %s active for a token, %s\n\n", *info->name ? info->name : info->arch,
+                   info->file_type, readable_bytes(a, b->active), moe_build_info());
+        out_format("%-8s %8s %8s %8s %12s %12s %12s %12s\n", "kind", "tokens", "context", "threads",
+                   "tokens/s", "min", "max", "bytes/s");
+    }
+    out_flush();
+}
+
+static void show(struct bench *b, const struct result *r)
+{
+    char a[TEXT_SIZE];
+    if (b->s->json) {
+        json_open_row(&b->json, NULL, '{');
+        json_text(&b->json, "kind", r->kind);
+        json_uint(&b->json, "tokens", r->tokens);
+        json_uint(&b->json, "context", r->context);
+        json_uint(&b->json, "threads", r->threads);
+        json_uint(&b->json, "rounds", r->rounds);
+        json_real(&b->json, "median", r->median);
+        json_real(&b->json, "min", r->min);
+        json_real(&b->json, "max", r->max);
+        if (r->bytes > 0.0)
+            json_real(&b->json, "bytes_per_s", r->bytes);
+        else
+            json_null(&b->json, "bytes_per_s");
+        json_close(&b->json);
+    } else if (b->s->csv) {
+        out_format("%s,%lu,%lu,%lu,%lu,%.3f,%.3f,%.3f,", r->kind, (unsigned long)r->tokens,
+                   (unsigned long)r->context, (unsigned long)r->threads, (unsigned long)r->rounds, r->median,
+                   r->min, r->max);
+        out_format(r->bytes > 0.0 ? "%.0f\n" : "\n", r->bytes);
+    } else {
+        out_format("%-8s %8lu %8lu %8lu %12.2f %12.2f %12.2f %12s\n", r->kind, (unsigned long)r->tokens,
+                   (unsigned long)r->context, (unsigned long)r->threads, r->median, r->min, r->max,
+                   r->bytes > 0.0 ? readable_bytes(a, (uint64_t)r->bytes) : "-");
+    }
+    out_flush();
+}
+
+/* -------------------------------------------------------------------------------------------------- loops */
+
+/* All kinds of work at one depth with the session's threads. */
+static int measure_kinds(struct bench *b, size_t depth, uint32_t threads)
+{
+    const struct settings *s = b->s;
+    int status = MOE_OK;
+    for (size_t i = 0; i <= s->prompts.n && status == MOE_OK && !out_failed(); i++) {
+        const bool decode = i == s->prompts.n;
+        const int32_t n = decode ? s->generate : s->prompts.v[i];
+        struct result r = {NULL, 0, 0, threads, 0, 0.0, 0.0, 0.0, 0.0};
+        if (n <= 0)
+            continue;
+        status = measure(b, decode, (size_t)n, depth, &r);
+        if (status == MOE_OK)
+            show(b, &r);
+    }
+    return status;
+}
+
+static int measure_depth(struct bench *b, size_t depth)
+{
+    static const struct int_list all = {1, {0}};
+    const struct int_list *list = b->s->thread_list.n ? &b->s->thread_list : &all;
+    int status = cut(b, 0);
+    if (status == MOE_OK && depth)
+        status = eval_tokens(b->session, b->ids, depth);
+    for (size_t i = 0; i < list->n && status == MOE_OK; i++) {
+        moe_session_info info = MOE_SESSION_INFO_INIT;
+        status = moe_session_set_threads(b->session, list->v[i]);
+        if (status == MOE_OK)
+            status = moe_session_get_info(b->session, &info);
+        if (status == MOE_OK)
+            status = measure_kinds(b, depth, info.n_threads);
+        /* Leave the context filled for the next thread count. */
+        if (status == MOE_OK && moe_session_seq_len(b->session, 0) < depth)
+            status = eval_tokens(b->session, b->ids, depth);
+    }
+    return status;
+}
+
+static int measure_all(struct bench *b, const moe_model_info *info)
+{
+    int status = MOE_OK, code = CODE_OK;
+    show_head(b, info);
+    for (size_t i = 0; i < b->s->contexts.n && status == MOE_OK; i++)
+        status = measure_depth(b, (size_t)b->s->contexts.v[i]);
+    if (b->s->json) {
+        json_close(&b->json);
+        json_bool(&b->json, "complete", status == MOE_OK);
+        json_close(&b->json);
+    }
+    if (status == MOE_E_ABORTED) {
+        complain("interrupted; what is shown was measured in full");
+        code = CODE_INTERRUPTED;
+    } else if (status != MOE_OK) {
+        code = report(status, "measuring");
+    }
+    return code;
+}
+
+int cmd_bench(const struct settings *s)
+{
+    static struct bench b;
+    moe_model_info info = MOE_MODEL_INFO_INIT;
+    moe_session_options o;
+    size_t n;
+    int status, code;
+    if (s->json && s->csv)
+        return usage_error(s->command, "of --json and --csv only one can be used");
+    b.s = s;
+    n = largest(&s->prompts) > (size_t)s->generate ? largest(&s->prompts) : (size_t)s->generate;
+    b.n_ids = largest(&s->contexts) + n;
+    if (n == 0)
+        return usage_error(s->command, "nothing to measure: --prompt and --generate are both 0");
+    code = open_model(s, 0, &b.model);
+    if (code != CODE_OK)
+        return code;
+    status = moe_model_get_info(b.model, &info);
+    if (status != MOE_OK)
+        code = report(status, "cannot describe the model");
+    session_options(s, &o);
+    o.n_ctx = (uint32_t)b.n_ids;
+    o.progress = NULL; /* the bar counts rounds */
+    if (code == CODE_OK)
+        code = open_session(s, b.model, &o, &b.session);
+    if (code == CODE_OK && !make_ids(&b, info.n_vocab ? info.n_vocab : 1))
+        code = CODE_FAIL;
+    if (code == CODE_OK) {
+        b.active = active_bytes(b.model, &info);
+        code = measure_all(&b, &info);
+    }
+    interrupt_target(NULL);
+    moe_session_free(b.session);
+    moe_model_release(b.model);
+    free(b.ids);
+    return code;
+}

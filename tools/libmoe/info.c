@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/* libmoe info: what a model file is. Opens without weights. */
+#include "json.h"
+#include "out.h"
+#include "setup.h"
+#include "term.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define META_ELEMENTS 8 /* array elements shown in the table */
+
+static const char *name_of(const char *const *names, size_t n, int32_t i)
+{
+    return i >= 0 && (size_t)i < n && names[i] ? names[i] : "?";
+}
+
+static const char *score_name(int32_t i)
+{
+    static const char *const name[] = {NULL, "softmax", "identity"};
+    return name_of(name, sizeof name / sizeof *name, i);
+}
+
+static const char *select_name(int32_t i)
+{
+    static const char *const name[] = {NULL, "top-k"};
+    return name_of(name, sizeof name / sizeof *name, i);
+}
+
+static const char *weight_name(int32_t i)
+{
+    static const char *const name[] = {NULL, "raw", "sum-to-one", "softmax-selected"};
+    return name_of(name, sizeof name / sizeof *name, i);
+}
+
+static bool same_route(const moe_route_spec *a, const moe_route_spec *b)
+{
+    return a->score == b->score && a->select == b->select && a->weight == b->weight && a->top_k == b->top_k &&
+           memcmp(&a->scale, &b->scale, sizeof a->scale) == 0;
+}
+
+/* Last layer, from `first` on, whose recipe is the one of `first`. */
+static uint32_t route_run(const moe_model *m, uint32_t n_layers, uint32_t first, const moe_route_spec *spec)
+{
+    uint32_t last = first;
+    for (uint32_t i = first + 1; i < n_layers; i++) {
+        moe_route_spec other = MOE_ROUTE_SPEC_INIT;
+        if (moe_model_get_route(m, i, &other) != MOE_OK || !same_route(spec, &other))
+            break;
+        last = i;
+    }
+    return last;
+}
+
+static const char *meta_text(const moe_model *m, const char *key, const char *none)
+{
+    moe_meta v = MOE_META_INIT;
+    return moe_model_meta_find(m, key, &v) == MOE_OK && v.type == MOE_META_STRING ? v.str : none;
+}
+
+/* --------------------------------------------------------------------------------------------------- text */
+
+static void print_routes(const moe_model *m, uint32_t n_layers)
+{
+    for (uint32_t i = 0; i < n_layers; i++) {
+        moe_route_spec r = MOE_ROUTE_SPEC_INIT;
+        uint32_t last;
+        if (moe_model_get_route(m, i, &r) != MOE_OK)
+            continue;
+        last = route_run(m, n_layers, i, &r);
+        out_format("%-16slayers %lu-%lu: score %s, select %s of %lu, weight %s, scale %.6g\n", "router",
+                   (unsigned long)i, (unsigned long)last, score_name(r.score), select_name(r.select),
+                   (unsigned long)r.top_k, weight_name(r.weight), (double)r.scale);
+        i = last;
+    }
+}
+
+static void print_voices(const moe_model *m)
+{
+    const char *usual = voice_default(m);
+    if (voice_count(m) == 0)
+        return;
+    out_format("%-16s", "voices");
+    for (uint64_t i = 0; i < voice_count(m); i++) {
+        const char *name = voice_name(m, i);
+        out_format("%s%s%s", i ? ", " : "", name ? name : "?",
+                   name && usual && !strcmp(name, usual) ? " (default)" : "");
+    }
+    out_text("\n");
+}
+
+static void print_tokenizer(const moe_model *m, const moe_model_info *info)
+{
+    const moe_tokenizer *t = NULL;
+    const char *pre = meta_text(m, "tokenizer.ggml.pre", NULL);
+    if (moe_model_tokenizer(m, &t) != MOE_OK) {
+        out_format("%-16snone, %lu tokens\n", "tokenizer", (unsigned long)info->n_vocab);
+        return;
+    }
+    out_format("%-16s%s%s%s, %zu tokens\n", "tokenizer", meta_text(m, "tokenizer.ggml.model", "?"),
+               pre ? " " : "", pre ? pre : "", moe_tokenizer_size(t));
+    out_format("%-16s%s\n", "chat template",
+               moe_tokenizer_chat_name(t)                     ? moe_tokenizer_chat_name(t)
+               : *meta_text(m, "tokenizer.chat_template", "") ? "not a built-in one"
+                                                              : "none");
+}
+
+static void print_summary(const moe_model *m, const moe_model_info *i, const char *path)
+{
+    char a[TEXT_SIZE], b[TEXT_SIZE];
+    out_format("%-16s%s\n", "file", path);
+    if (*i->name)
+        out_format("%-16s%s\n", "name", i->name);
+    out_format("%-16s%s\n", "family", i->arch);
+    out_format("%-16s%s, mostly %s, %zu tensors\n", "weights", readable_bytes(a, i->bytes), i->file_type,
+               moe_model_tensor_count(m));
+    out_format("%-16s%s, of which %s active for a token\n", "parameters", readable_count(a, i->n_params),
+               readable_count(b, i->n_active));
+    out_format("%-16s%lu, %lu of them with experts\n", "layers", (unsigned long)i->n_layers,
+               (unsigned long)i->n_moe_layers);
+    out_format("%-16s%lu of width %lu, %lu for a token", "experts", (unsigned long)i->n_experts,
+               (unsigned long)i->dim_ff_expert, (unsigned long)i->top_k);
+    if (i->n_shared)
+        out_format(", and %lu shared of width %lu", (unsigned long)i->n_shared,
+                   (unsigned long)i->dim_ff_shared);
+    out_text("\n");
+    if (i->n_moe_layers < i->n_layers)
+        out_format("%-16s%lu\n", "dense width", (unsigned long)i->dim_ff_dense);
+    out_format("%-16s%lu\n", "model width", (unsigned long)i->dim);
+    out_format("%-16s%lu heads of %lu, %lu for keys and values\n", "attention", (unsigned long)i->n_heads,
+               (unsigned long)i->dim_head, (unsigned long)i->n_heads_kv);
+    out_format("%-16s%lu tokens in training\n", "context", (unsigned long)i->n_ctx_train);
+    print_routes(m, i->n_layers);
+    print_tokenizer(m, i);
+    print_voices(m);
+}
+
+static void print_layers(const moe_model *m, uint32_t n)
+{
+    out_format("\n%5s  %-6s %8s %7s %7s %8s %6s %8s %6s\n", "layer", "kind", "experts", "shared", "width",
+               "shared w", "heads", "kv heads", "head");
+    for (uint32_t i = 0; i < n; i++) {
+        moe_layer_info l = MOE_LAYER_INFO_INIT;
+        if (moe_model_get_layer(m, i, &l) != MOE_OK)
+            return;
+        out_format("%5lu  %-6s %8lu %7lu %7lu %8lu %6lu %8lu %6lu\n", (unsigned long)i,
+                   l.ffn_kind == MOE_FFN_MOE ? "moe" : "dense", (unsigned long)l.n_experts,
+                   (unsigned long)l.n_shared, (unsigned long)l.dim_ff, (unsigned long)l.dim_ff_shared,
+                   (unsigned long)l.n_heads, (unsigned long)l.n_heads_kv, (unsigned long)l.dim_head);
+    }
+}
+
+static const char *type_name(int32_t type)
+{
+    const char *name = moe_type_name(type);
+    return name ? name : "?";
+}
+
+static void print_tensors(const moe_model *m)
+{
+    out_format("\n%-36s %-7s %-24s %14s\n", "tensor", "type", "shape", "bytes");
+    for (size_t i = 0; i < moe_model_tensor_count(m); i++) {
+        moe_tensor_info t = MOE_TENSOR_INFO_INIT;
+        char shape[96];
+        size_t n = 0;
+        if (moe_model_tensor_at(m, i, &t) != MOE_OK)
+            return;
+        for (uint32_t d = 0; d < t.n_dims && d < 4; d++)
+            n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%" PRIu64, d ? " x " : "", t.dim[d]);
+        out_format("%-36s %-7s %-24s %14" PRIu64 "\n", t.name, type_name(t.type), n ? shape : "", t.bytes);
+    }
+}
+
+static void print_meta_value(const moe_meta *v)
+{
+    switch (v->type) {
+    case MOE_META_STRING:
+        print_escaped(v->str, (size_t)v->n, 100);
+        break;
+    case MOE_META_BOOL:
+        out_text(v->u64 ? "true" : "false");
+        break;
+    case MOE_META_F32:
+    case MOE_META_F64:
+        out_format("%.9g", v->f64);
+        break;
+    case MOE_META_U64:
+        out_format("%" PRIu64, v->u64);
+        break;
+    default:
+        out_format("%" PRId64, v->i64);
+    }
+}
+
+static void print_meta(const moe_model *m)
+{
+    out_format("\n%-44s value\n", "metadata");
+    for (size_t i = 0; i < moe_model_meta_count(m); i++) {
+        moe_meta v = MOE_META_INIT, e = MOE_META_INIT;
+        if (moe_model_meta_at(m, i, &v) != MOE_OK)
+            return;
+        out_format("%-44s ", v.key);
+        if (v.type != MOE_META_ARRAY) {
+            print_meta_value(&v);
+        } else {
+            out_text("[");
+            for (uint64_t k = 0;
+                 k < v.n && k < META_ELEMENTS && moe_model_meta_elem(m, v.key, k, &e) == MOE_OK; k++) {
+                if (k)
+                    out_text(", ");
+                print_meta_value(&e);
+            }
+            if (v.n > META_ELEMENTS)
+                out_format(", ... %" PRIu64 " in all", v.n);
+            out_text("]");
+        }
+        out_text("\n");
+    }
+}
+
+static void print_kernels(void)
+{
+    out_format("\n%-24s instruction set (best of this machine: %s)\n", "kernel", moe_cpu_isa());
+    for (size_t i = 0; i < moe_kernel_count(); i++) {
+        const char *name, *isa;
+        if (moe_kernel_at(i, &name, &isa) == MOE_OK)
+            out_format("%-24s %s\n", name, isa);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------- JSON */
+
+static void json_routes(struct json *j, const moe_model *m, uint32_t n_layers)
+{
+    json_open(j, "routers", '[');
+    for (uint32_t i = 0; i < n_layers; i++) {
+        moe_route_spec r = MOE_ROUTE_SPEC_INIT;
+        if (moe_model_get_route(m, i, &r) != MOE_OK)
+            continue;
+        json_open_row(j, NULL, '{');
+        json_uint(j, "first_layer", i);
+        i = route_run(m, n_layers, i, &r);
+        json_uint(j, "last_layer", i);
+        json_text(j, "score", score_name(r.score));
+        json_text(j, "select", select_name(r.select));
+        json_uint(j, "top_k", r.top_k);
+        json_text(j, "weight", weight_name(r.weight));
+        json_real(j, "scale", (double)r.scale);
+        json_close(j);
+    }
+    json_close(j);
+}
+
+static void json_text_or_null(struct json *j, const char *key, const char *text)
+{
+    if (text)
+        json_text(j, key, text);
+    else
+        json_null(j, key);
+}
+
+static void json_words(struct json *j, const moe_model *m)
+{
+    const moe_tokenizer *t = NULL;
+    if (moe_model_tokenizer(m, &t) == MOE_OK) {
+        json_open(j, "tokenizer", '{');
+        json_text(j, "model", meta_text(m, "tokenizer.ggml.model", ""));
+        json_text_or_null(j, "pre", meta_text(m, "tokenizer.ggml.pre", NULL));
+        json_uint(j, "tokens", moe_tokenizer_size(t));
+        json_text_or_null(j, "chat_template", moe_tokenizer_chat_name(t));
+        json_close(j);
+    } else {
+        json_null(j, "tokenizer");
+    }
+    json_open_row(j, "voices", '[');
+    for (uint64_t i = 0; i < voice_count(m); i++)
+        json_text_or_null(j, NULL, voice_name(m, i));
+    json_close(j);
+    json_text_or_null(j, "default_voice", voice_default(m));
+}
+
+static void json_summary(struct json *j, const moe_model *m, const moe_model_info *i, const char *path)
+{
+    const struct {
+        const char *key;
+        uint64_t value;
+    } number[] = {
+        {"bytes", i->bytes},
+        {"tensor_count", moe_model_tensor_count(m)},
+        {"parameters", i->n_params},
+        {"active_parameters", i->n_active},
+        {"layer_count", i->n_layers},
+        {"moe_layers", i->n_moe_layers},
+        {"experts", i->n_experts},
+        {"shared_experts", i->n_shared},
+        {"top_k", i->top_k},
+        {"dim", i->dim},
+        {"dim_ff_expert", i->dim_ff_expert},
+        {"dim_ff_dense", i->dim_ff_dense},
+        {"dim_ff_shared", i->dim_ff_shared},
+        {"heads", i->n_heads},
+        {"kv_heads", i->n_heads_kv},
+        {"dim_head", i->dim_head},
+        {"vocabulary", i->n_vocab},
+        {"training_context", i->n_ctx_train},
+    };
+    json_text(j, "file", path);
+    json_text(j, "name", i->name);
+    json_text(j, "family", i->arch);
+    json_text(j, "file_type", i->file_type);
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
+        json_uint(j, number[k].key, number[k].value);
+    json_routes(j, m, i->n_layers);
+    json_words(j, m);
+}
+
+static void json_layers(struct json *j, const moe_model *m, uint32_t n)
+{
+    json_open(j, "layers", '[');
+    for (uint32_t i = 0; i < n; i++) {
+        moe_layer_info l = MOE_LAYER_INFO_INIT;
+        if (moe_model_get_layer(m, i, &l) != MOE_OK)
+            break;
+        json_open_row(j, NULL, '{');
+        json_text(j, "kind", l.ffn_kind == MOE_FFN_MOE ? "moe" : "dense");
+        json_uint(j, "experts", l.n_experts);
+        json_uint(j, "shared", l.n_shared);
+        json_uint(j, "dim_ff", l.dim_ff);
+        json_uint(j, "dim_ff_shared", l.dim_ff_shared);
+        json_uint(j, "heads", l.n_heads);
+        json_uint(j, "kv_heads", l.n_heads_kv);
+        json_uint(j, "dim_head", l.dim_head);
+        json_close(j);
+    }
+    json_close(j);
+}
+
+static void json_tensors(struct json *j, const moe_model *m)
+{
+    json_open(j, "tensors", '[');
+    for (size_t i = 0; i < moe_model_tensor_count(m); i++) {
+        moe_tensor_info t = MOE_TENSOR_INFO_INIT;
+        if (moe_model_tensor_at(m, i, &t) != MOE_OK)
+            break;
+        json_open_row(j, NULL, '{');
+        json_text(j, "name", t.name);
+        json_text(j, "type", type_name(t.type));
+        json_open_row(j, "shape", '[');
+        for (uint32_t d = 0; d < t.n_dims && d < 4; d++)
+            json_uint(j, NULL, t.dim[d]);
+        json_close(j);
+        json_uint(j, "bytes", t.bytes);
+        json_close(j);
+    }
+    json_close(j);
+}
+
+static void json_meta_value(struct json *j, const char *key, const moe_meta *v)
+{
+    switch (v->type) {
+    case MOE_META_STRING:
+        json_bytes(j, key, v->str, (size_t)v->n);
+        break;
+    case MOE_META_BOOL:
+        json_bool(j, key, v->u64 != 0);
+        break;
+    case MOE_META_F32:
+    case MOE_META_F64:
+        json_real(j, key, v->f64);
+        break;
+    case MOE_META_U64:
+        json_uint(j, key, v->u64);
+        break;
+    default:
+        json_int(j, key, v->i64);
+    }
+}
+
+static void json_meta(struct json *j, const moe_model *m)
+{
+    json_open(j, "metadata", '{');
+    for (size_t i = 0; i < moe_model_meta_count(m); i++) {
+        moe_meta v = MOE_META_INIT, e = MOE_META_INIT;
+        if (moe_model_meta_at(m, i, &v) != MOE_OK)
+            break;
+        if (v.type != MOE_META_ARRAY) {
+            json_meta_value(j, v.key, &v);
+            continue;
+        }
+        json_open_row(j, v.key, '[');
+        for (uint64_t k = 0; k < v.n && !out_failed() && moe_model_meta_elem(m, v.key, k, &e) == MOE_OK; k++)
+            json_meta_value(j, NULL, &e);
+        json_close(j);
+    }
+    json_close(j);
+}
+
+static void json_kernels(struct json *j)
+{
+    json_text(j, "isa", moe_cpu_isa());
+    json_open(j, "kernels", '{');
+    for (size_t i = 0; i < moe_kernel_count(); i++) {
+        const char *name, *isa;
+        if (moe_kernel_at(i, &name, &isa) == MOE_OK)
+            json_text(j, name, isa);
+    }
+    json_close(j);
+}
+
+/* -------------------------------------------------------------------------------------------------------- */
+
+static void show_text(const struct settings *s, const moe_model *m, const moe_model_info *info,
+                      const char *path)
+{
+    print_summary(m, info, path);
+    if (s->layers)
+        print_layers(m, info->n_layers);
+    if (s->meta)
+        print_meta(m);
+    if (s->tensors)
+        print_tensors(m);
+    if (s->kernels)
+        print_kernels();
+}
+
+static void show_json(const struct settings *s, const moe_model *m, const moe_model_info *info,
+                      const char *path)
+{
+    struct json j = JSON_INIT;
+    json_open(&j, NULL, '{');
+    json_summary(&j, m, info, path);
+    if (s->layers)
+        json_layers(&j, m, info->n_layers);
+    if (s->meta)
+        json_meta(&j, m);
+    if (s->tensors)
+        json_tensors(&j, m);
+    if (s->kernels)
+        json_kernels(&j);
+    json_close(&j);
+}
+
+int cmd_info(const struct settings *s)
+{
+    moe_model_info info = MOE_MODEL_INFO_INIT;
+    moe_model *m = NULL;
+    int status, code;
+    if (s->model && s->n_args)
+        return usage_error(s->command, "--model and a file name do not go together");
+    code = open_model(s, MOE_OPEN_METADATA_ONLY, &m);
+    if (code != CODE_OK)
+        return code;
+    status = moe_model_get_info(m, &info);
+    if (status != MOE_OK)
+        code = report(status, "cannot describe the model");
+    else
+        (s->json ? show_json : show_text)(s, m, &info, model_path(s));
+    moe_model_release(m);
+    return code;
+}

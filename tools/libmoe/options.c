@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of options. Order within a group is the order of the help. */
+#include "options.h"
+
+#define AT(member) offsetof(struct settings, member)
+#define COUNT_MAX 1e9
+
+#define CMD_ALL                                                                                              \
+    (CMD_RUN | CMD_CHAT | CMD_INFO | CMD_PLAN | CMD_BENCH | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_QUANTIZE)
+#define CMD_EVAL (CMD_RUN | CMD_CHAT | CMD_PERPLEXITY)
+#define CMD_LOAD (CMD_EVAL | CMD_BENCH | CMD_PLAN)
+#define CMD_TALK (CMD_RUN | CMD_CHAT)
+#define CMD_JSON (CMD_ALL & ~(CMD_CHAT | CMD_QUANTIZE))
+
+static const char g_model[] = "Model", g_text[] = "Text", g_sample[] = "Sampling", g_show[] = "What to show",
+                  g_measure[] = "What to measure", g_quant[] = "Quantisation", g_session[] = "Session",
+                  g_output[] = "Output";
+
+/* Rows of the table: what the option is, where it goes, how it is explained. */
+#define FLAG(name, letter, commands, field, group, help)                                                     \
+    {name, letter, commands, KIND_FLAG, AT(field), 0, group, NULL, NULL, NULL, 0, 0, help}
+#define NUMBER(name, letter, commands, kind, field, group, arg, def, lo, hi, help)                           \
+    {name, letter, commands, kind, AT(field), 0, group, arg, def, NULL, lo, hi, help}
+#define CHOICE(name, letter, commands, field, group, arg, def, choices, help)                                \
+    {name, letter, commands, KIND_CHOICE, AT(field), 0, group, arg, def, choices, 0, 0, help}
+#define VALUE(name, letter, commands, kind, field, group, arg, def, help)                                    \
+    {name, letter, commands, kind, AT(field), 0, group, arg, def, NULL, 0, 0, help}
+#define SEED(name, letter, commands, field, given, group, arg, help)                                         \
+    {name, letter, commands, KIND_U64, AT(field), AT(given), group, arg, NULL, NULL, 0, 0, help}
+
+const struct option options[] = {
+    VALUE("model", 'm', CMD_ALL & ~CMD_QUANTIZE, KIND_FILE, model, g_model, "FILE", NULL,
+         "GGUF file to use (the first of a split set opens all); without it the bundled model"),
+    CHOICE("isa", 0, CMD_EVAL | CMD_BENCH, isa, g_model, "LEVEL", NULL, "ref avx2 avx512",
+         "highest instruction set to use; without it the best of this machine"),
+    FLAG("no-mmap", 0, CMD_LOAD, no_mmap, g_model, "read the file into memory instead of mapping it"),
+    FLAG("resident", 0, CMD_LOAD, resident, g_model, "copy all experts into private memory when opening"),
+    VALUE("budget", 0, CMD_LOAD, KIND_BYTES, budget, g_model, "BYTES", NULL,
+         "refuse to take more private memory for weights than this (K, M, G and T stand for powers of "
+         "1024)"),
+
+    NUMBER("ctx", 'c', CMD_TALK | CMD_PLAN, KIND_INT, ctx, g_session, "N", NULL, 1, COUNT_MAX,
+         "context length in tokens; without it the training context, at most 4096"),
+    NUMBER("ctx", 'c', CMD_PERPLEXITY, KIND_INT, ctx, g_session, "N", NULL, 2, COUNT_MAX,
+         "window length in tokens; without it the training context, at most 4096"),
+    NUMBER("stride", 0, CMD_PERPLEXITY, KIND_INT, stride, g_session, "N", NULL, 1, COUNT_MAX,
+         "step from window to window; without it half the window, so that a token is seen with at "
+         "least that much before it"),
+    CHOICE("kv", 0, CMD_LOAD, kv, g_session, "TYPE", "f16", "f16 f32", "element type of the KV cache"),
+    NUMBER("batch", 0, CMD_LOAD, KIND_INT, batch, g_session, "N", NULL, 1, 65536,
+         "rows computed at once; longer inputs are split (results stay the same to the bit)"),
+    NUMBER("threads", 't', CMD_EVAL | CMD_QUANTIZE, KIND_INT, threads, g_session, "N", NULL, 1, 4096,
+         "threads; without it one per CPU (results stay the same to the bit)"),
+
+    NUMBER("prompt", 'p', CMD_BENCH, KIND_INTS, prompts, g_measure, "N,...", "128,512", 0, COUNT_MAX,
+         "prompt lengths whose prefill is measured; 0 for none"),
+    NUMBER("generate", 'g', CMD_BENCH, KIND_INT, generate, g_measure, "N", "64", 0, COUNT_MAX,
+         "tokens decoded one by one; 0 to leave decoding out"),
+    NUMBER("contexts", 'c', CMD_BENCH, KIND_INTS, contexts, g_measure, "N,...", "0", 0, COUNT_MAX,
+         "tokens already in the context when measuring begins"),
+    NUMBER("threads", 't', CMD_BENCH, KIND_INTS, thread_list, g_measure, "N,...", NULL, 1, 4096,
+         "thread counts; without it one per CPU"),
+    NUMBER("repetitions", 'r', CMD_BENCH, KIND_INT, repetitions, g_measure, "N", "5", 1, 1000,
+         "measurements of each kind; the median is reported with the smallest and the largest"),
+
+    VALUE("file", 'f', CMD_RUN | CMD_TOKENIZE, KIND_FILE, file, g_text, "FILE", NULL,
+         "read the text from a file (- for standard input)"),
+    VALUE("voice", 0, CMD_TALK, KIND_TEXT, voice, g_text, "NAME", NULL,
+         "domain of the text, for models that know some (see `libmoe info`): a name, or none; without "
+         "it the model's default"),
+    VALUE("voice", 0, CMD_PERPLEXITY, KIND_TEXT, voice, g_text, "NAME", "none",
+         "domain of the texts, for models that know some: a name, none, or auto to take it from each "
+         "file's name"),
+    FLAG("special", 0, CMD_RUN | CMD_TOKENIZE | CMD_PERPLEXITY, special, g_text,
+         "read special tokens such as <|im_start|> in the text as what they name, not as plain text"),
+    FLAG("bos", 0, CMD_TOKENIZE, bos, g_text, "put the begin-of-text token first if the model asks for it"),
+    FLAG("decode", 'd', CMD_TOKENIZE, decode, g_text,
+         "the other way round: token ids (separated by spaces, commas or line ends) to text"),
+    VALUE("system", 0, CMD_CHAT, KIND_TEXT, system, g_text, "TEXT", NULL,
+         "system message that opens the conversation"),
+
+    NUMBER("max-tokens", 'n', CMD_RUN, KIND_INT, max_tokens, g_sample, "N", "256", 0, COUNT_MAX,
+         "stop after this many tokens"),
+    NUMBER("max-tokens", 'n', CMD_CHAT, KIND_INT, max_tokens, g_sample, "N", NULL, 1, COUNT_MAX,
+         "longest answer in tokens; without it 1024, or 100 where a text is continued"),
+    NUMBER("temp", 0, CMD_TALK, KIND_REAL, temp, g_sample, "X", "0.8", 0, 100,
+         "temperature; 0 always takes the most probable token"),
+    NUMBER("top-k", 0, CMD_TALK, KIND_INT, top_k, g_sample, "N", "40", 0, COUNT_MAX,
+         "choose among the N most probable tokens; 0 for no limit"),
+    NUMBER("top-p", 0, CMD_TALK, KIND_REAL, top_p, g_sample, "X", "0.95", 0, 1,
+         "choose among the most probable tokens that make up this share; 1 for no limit"),
+    NUMBER("min-p", 0, CMD_TALK, KIND_REAL, min_p, g_sample, "X", "0.05", 0, 1,
+         "drop tokens less probable than this share of the most probable one; 0 for no limit"),
+    NUMBER("repeat", 0, CMD_TALK, KIND_REAL, repeat, g_sample, "X", "1", 0.01, 100,
+         "penalty of recent tokens; 1 for none"),
+    NUMBER("repeat-window", 0, CMD_TALK, KIND_INT, repeat_window, g_sample, "N", "64", -1, COUNT_MAX,
+         "tokens that count as recent; -1 for all"),
+    SEED("seed", 's', CMD_TALK, seed, has_seed, g_sample, "N",
+         "seed of the random numbers: the same seed gives the same text; without it a new one each "
+         "time"),
+    VALUE("samplers", 0, CMD_TALK, KIND_TEXT, samplers, g_sample, "SPEC", NULL,
+         "the whole chain of samplers as text instead of the options above, such as "
+         "`top-k:k=40;temp:t=0.7;dist`"),
+    FLAG("ignore-end", 0, CMD_RUN, ignore_end, g_sample, "go on when the model ends the text"),
+
+    FLAG("tensors", 0, CMD_INFO, tensors, g_show, "table of tensors: name, type, shape, bytes"),
+    FLAG("meta", 0, CMD_INFO, meta, g_show, "all metadata of the file"),
+    FLAG("layers", 0, CMD_INFO, layers, g_show, "table of layers"),
+    FLAG("kernels", 0, CMD_INFO, kernels, g_show, "compute kernels and the instruction set in use for each"),
+
+    VALUE("type", 0, CMD_QUANTIZE, KIND_TEXT, type, g_quant, "NAME", "Q4_K_M",
+         "tensor type or mix of types to write; --list names all"),
+    VALUE("rule", 0, CMD_QUANTIZE, KIND_TEXTS, rules, g_quant, "PATTERN=TYPE", NULL,
+         "type for the tensors whose name matches (* and ? match); may be repeated, the first match "
+         "wins"),
+    FLAG("list", 0, CMD_QUANTIZE, list, g_quant, "list the types and mixes, and end"),
+    FLAG("force", 0, CMD_QUANTIZE, force, g_quant, "replace an output file that exists"),
+
+    FLAG("no-echo", 0, CMD_RUN, no_echo, g_output, "print the continuation without the prompt"),
+    FLAG("ids", 0, CMD_TOKENIZE, ids, g_output, "only the ids, on one line"),
+    FLAG("count", 0, CMD_TOKENIZE, count, g_output, "only the number of tokens"),
+    FLAG("csv", 0, CMD_BENCH, csv, g_output, "comma-separated values instead of a table"),
+    FLAG("json", 'j', CMD_JSON, json, g_output, "JSON, for programs"),
+    FLAG("stats", 0, CMD_TALK, stats, g_output, "tokens, times and speed afterwards, on stderr"),
+    FLAG("quiet", 'q', CMD_ALL, quiet, g_output, "no progress bars and notes"),
+    FLAG("verbose", 'v', CMD_ALL & ~(CMD_TOKENIZE | CMD_QUANTIZE), verbose, g_output,
+         "what the library has to say, on stderr"),
+    FLAG("help", 'h', CMD_ALL, help, g_output, "this text"),
+};
+
+const size_t n_options = sizeof options / sizeof *options;
