@@ -44,7 +44,7 @@ static void pack_fifth_bits(const int8_t q[32], int offset, uint8_t qh[4])
 
 void moe__quantize_q4_0(const float *src, void *dst, size_t n, const float *importance)
 {
-    static const moe__lattice g = {-8, 7, 0};
+    static const moe__lattice g = {-8, 7, NULL};
     moe__q4_0 *b = dst;
     for (size_t i = 0; i < n; i += 32, b++) {
         float x[32], w[32], d;
@@ -72,7 +72,7 @@ void moe__quantize_q4_1(const float *src, void *dst, size_t n, const float *impo
 
 void moe__quantize_q5_0(const float *src, void *dst, size_t n, const float *importance)
 {
-    static const moe__lattice g = {-16, 15, 0};
+    static const moe__lattice g = {-16, 15, NULL};
     moe__q5_0 *b = dst;
     for (size_t i = 0; i < n; i += 32, b++) {
         float x[32], w[32], d;

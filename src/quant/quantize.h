@@ -4,7 +4,8 @@
  * the squared error of each element. Deterministic: plain C floats, no libm but sqrtf, no dependence on the instruction set.
  *
  * What is not a usable number: F32, F16 and BF16 convert as IEEE says. The block types take NaN as 0 and clamp to +-65504, the
- * largest half (MXFP4: to the largest f32); importances that are negative or not finite count as 0.
+ * largest half (MXFP4: to the largest f32); importances that are negative or not finite count as 0, and 0 as a
+ * millionth of the block's largest.
  */
 #ifndef MOE_QUANT_QUANTIZE_H
 #define MOE_QUANT_QUANTIZE_H

@@ -14,6 +14,7 @@
 
 #define LARGEST 65504.0f /* the largest half */
 #define TINY 1e-30f      /* scales below this are zero */
+#define LEAST 1e-6f      /* what no importance counts beside the largest one of a block: such elements still get sane values */
 enum { STEPS = 9, ROUNDS = 3, SUPER_ROUNDS = 2 };
 
 /* A line x = d q + m and how well it does. */
@@ -21,7 +22,6 @@ typedef struct line {
     float d, m, err;
 } line;
 
-static float half(float x) { return moe__f16_to_f32(moe__f32_to_f16(x)); }
 
 /* Nearest integer, ties to even, of |t| < 2^22. */
 static float nearest_int(float t)
@@ -31,6 +31,9 @@ static float nearest_int(float t)
 }
 
 static float clamp(float t, float lo, float hi) { return t < lo ? lo : t > hi ? hi : t; }
+
+/* As stored: a fit may reach beyond the largest half. */
+static float half(float x) { return moe__f16_to_f32(moe__f32_to_f16(clamp(x, -LARGEST, LARGEST))); }
 
 static int clamp_int(float t, int lo, int hi) { return (int)nearest_int(clamp(t, (float)lo, (float)hi)); }
 
@@ -45,7 +48,10 @@ float moe__fit_prepare(const float *src, const float *importance, size_t n, floa
         top = w[i] > top ? w[i] : top;
     }
     mean /= (float)n;
-    for (size_t i = 0; i < n; i++) w[i] = (top > 0.0f ? w[i] / top : 1.0f) * sqrtf(mean + x[i] * x[i]);
+    for (size_t i = 0; i < n; i++) {
+        const float share = top > 0.0f ? w[i] / top : 1.0f;
+        w[i] = (share > LEAST ? share : LEAST) * sqrtf(mean + x[i] * x[i]);
+    }
     return amax;
 }
 
@@ -53,15 +59,9 @@ float moe__fit_prepare(const float *src, const float *importance, size_t n, floa
 static void quantise(const moe__lattice *g, const float *x, size_t n, float id, float m, float *v)
 {
     const float lo = (float)g->lo, hi = (float)g->hi;
-    if (!g->iq4) {
-        for (size_t i = 0; i < n; i++) v[i] = nearest_int(clamp((x[i] - m) * id, lo, hi));
-        return;
-    }
-    for (size_t i = 0; i < n; i++) v[i] = lo;
-    for (size_t k = 1; k < 16; k++) { /* climb one level for every midpoint below */
-        const float a = (float)moe__iq4_levels[k - 1], b = (float)moe__iq4_levels[k], mid = 0.5f * (a + b);
-        for (size_t i = 0; i < n; i++) v[i] += (x[i] - m) * id > mid ? b - a : 0.0f;
-    }
+    for (size_t i = 0; i < n; i++) v[i] = nearest_int(clamp((x[i] - m) * id, lo, hi));
+    if (g->nearest)
+        for (size_t i = 0; i < n; i++) v[i] = g->nearest[(int)v[i] - g->lo];
 }
 
 static float sum8(const float s[8]) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
@@ -104,7 +104,7 @@ static line search_scale(const moe__lattice *g, const float *x, const float *w, 
     for (size_t i = 0; i < n; i++)
         if (fabsf(x[i]) > fabsf(extreme)) extreme = x[i];
     if (fabsf(extreme) < TINY) return best;
-    const float step = g->iq4 ? 1.0f : 0.1f;
+    const float step = g->nearest ? 1.0f : 0.1f;
     for (int k = -STEPS; k <= STEPS; k++) {
         try_scale(g, x, w, n, ((float)g->lo + step * (float)k) / extreme, &best);
         try_scale(g, x, w, n, ((float)g->hi + step * (float)k) / extreme, &best);
@@ -125,11 +125,13 @@ static void try_line(const moe__lattice *g, const float *x, const float *w, size
     const float sw = dot3(w, one, one, n), swx = dot3(w, x, one, n), swv = dot3(w, v, one, n);
     const float swvv = dot3(w, v, v, n), swxv = dot3(w, x, v, n);
     const float det = sw * swvv - swv * swv;
-    if (!(det > 0.0f)) return;
-    line l = {(sw * swxv - swx * swv) / det, (swvv * swx - swv * swxv) / det, 0.0f};
+    line l;
+    if (det > 1e-6f * sw * swvv) l = (line){(sw * swxv - swx * swv) / det, (swvv * swx - swv * swxv) / det, 0.0f};
+    else if (m_le0 && swvv > 0.0f) l = (line){0.0f, 1.0f, 0.0f}; /* all elements alike: no minimum, see below */
+    else return;
     if (m_le0 && l.m > 0.0f) {
         l.m = 0.0f;
-        l.d = swxv / swvv; /* det > 0 implies swvv > 0 */
+        l.d = swxv / swvv;
     }
     l.err = error_of(x, w, v, n, l.d, l.m);
     if (l.d > 0.0f && l.err < best->err) *best = l;
@@ -168,7 +170,7 @@ void moe__fit_scale(const moe__lattice *g, const float *x, const float *w, size_
 
 void moe__fit_affine(int hi, const float *x, const float *w, size_t n, float *d, float *m, int8_t *q)
 {
-    const moe__lattice g = {0, hi, 0};
+    const moe__lattice g = {0, hi, NULL};
     const line l = search_line(&g, x, w, n, 0);
     *d = half(l.d);
     *m = half(l.m);

@@ -11,10 +11,10 @@
 
 #include "quant/unpack.h"
 
-/* The integers an element may become: lo .. hi, or the 16 levels of IQ4. */
+/* The integers an element may become: all of lo .. hi, or uneven levels between them. */
 typedef struct moe__lattice {
     int lo, hi;
-    int iq4; /* 1: the levels of moe__iq4_levels (lo and hi are their ends) */
+    const int8_t *nearest; /* [hi - lo + 1] the level nearest to lo + i; NULL: every integer is one */
 } moe__lattice;
 
 /* What a block of 256 may hold. */
@@ -27,7 +27,7 @@ typedef struct moe__super_shape {
 
 /*
  * Copies n <= 256 inputs made usable (NaN 0, clamped to +-65504) to x and their weights to w: importance (relative to the largest
- * of the block; bad ones 0) * sqrt(mean x^2 + x^2). Large elements matter more than their count says. Returns the largest |x|.
+ * of the block, at least 1e-6) * sqrt(mean x^2 + x^2). Large elements matter more than their count says. Returns the largest |x|.
  */
 float moe__fit_prepare(const float *src, const float *importance, size_t n, float *x, float *w);
 

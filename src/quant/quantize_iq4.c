@@ -5,6 +5,21 @@
 #include "quant/quantize.h"
 #include "quant/quantize_fit.h"
 
+enum { LO = -127, HI = 113 };
+
+/*
+ * The level nearest to each integer t in LO .. HI. Where t comes from a rounding, the level is at most half a step beyond a midpoint
+ * between two levels, where both are about equally good.
+ */
+static void fill_nearest(int8_t nearest[HI - LO + 1])
+{
+    int level = 0;
+    for (int t = LO; t <= HI; t++) {
+        while (level < 15 && 2 * t > moe__iq4_levels[level] + moe__iq4_levels[level + 1]) level++;
+        nearest[t - LO] = moe__iq4_levels[level];
+    }
+}
+
 /* Index of a level. */
 static uint8_t index_of(int8_t level)
 {
@@ -20,8 +35,10 @@ static void pack_levels(const int8_t q[32], uint8_t qs[16])
 
 void moe__quantize_iq4_nl(const float *src, void *dst, size_t n, const float *importance)
 {
-    static const moe__lattice g = {-127, 113, 1};
+    int8_t nearest[HI - LO + 1];
+    const moe__lattice g = {LO, HI, nearest};
     moe__iq4_nl *b = dst;
+    fill_nearest(nearest);
     for (size_t i = 0; i < n; i += 32, b++) {
         float x[32], w[32], d;
         int8_t q[32];
@@ -34,8 +51,10 @@ void moe__quantize_iq4_nl(const float *src, void *dst, size_t n, const float *im
 
 void moe__quantize_iq4_xs(const float *src, void *dst, size_t n, const float *importance)
 {
-    static const moe__super_shape shape = {{-127, 113, 1}, 32, -32, 31, 0};
+    int8_t nearest[HI - LO + 1];
+    const moe__super_shape shape = {.q = {LO, HI, nearest}, .group = 32, .scale_lo = -32, .scale_hi = 31, .min_hi = 0};
     moe__iq4_xs *b = dst;
+    fill_nearest(nearest);
     for (size_t i = 0; i < n; i += 256, b++) {
         float x[256], w[256];
         moe__unpacked256 u;

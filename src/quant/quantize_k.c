@@ -101,8 +101,8 @@ static void pack_q6_k(const moe__unpacked256 *u, moe__q6_k *b)
     }
 }
 
-QUANTIZE_256(q2_k, {.q = {0, 3, 0}, .group = 16, .scale_lo = 0, .scale_hi = 15, .min_hi = 15})
-QUANTIZE_256(q3_k, {.q = {-4, 3, 0}, .group = 16, .scale_lo = -32, .scale_hi = 31, .min_hi = 0})
-QUANTIZE_256(q4_k, {.q = {0, 15, 0}, .group = 32, .scale_lo = 0, .scale_hi = 63, .min_hi = 63})
-QUANTIZE_256(q5_k, {.q = {0, 31, 0}, .group = 32, .scale_lo = 0, .scale_hi = 63, .min_hi = 63})
-QUANTIZE_256(q6_k, {.q = {-32, 31, 0}, .group = 16, .scale_lo = -128, .scale_hi = 127, .min_hi = 0})
+QUANTIZE_256(q2_k, {.q = {0, 3, NULL}, .group = 16, .scale_lo = 0, .scale_hi = 15, .min_hi = 15})
+QUANTIZE_256(q3_k, {.q = {-4, 3, NULL}, .group = 16, .scale_lo = -32, .scale_hi = 31, .min_hi = 0})
+QUANTIZE_256(q4_k, {.q = {0, 15, NULL}, .group = 32, .scale_lo = 0, .scale_hi = 63, .min_hi = 63})
+QUANTIZE_256(q5_k, {.q = {0, 31, NULL}, .group = 32, .scale_lo = 0, .scale_hi = 63, .min_hi = 63})
+QUANTIZE_256(q6_k, {.q = {-32, 31, NULL}, .group = 16, .scale_lo = -128, .scale_hi = 127, .min_hi = 0})
