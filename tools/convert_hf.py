@@ -269,8 +269,8 @@ def write_metadata(w: gguf.GGUFWriter, config, family: Family, name: str, file_t
         raise ConversionError("partial rotary embedding is not supported")
     write_rope(w, rope)
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
+    w.add_vocab_size(config.vocab_size)
     if arch in ("llama", "granitemoe"):
-        w.add_vocab_size(config.vocab_size)
         w.add_rope_dimension_count(head_dim or config.hidden_size // config.num_attention_heads)
     n_experts = next(getattr(config, k) for k in ("num_local_experts", "num_experts") if hasattr(config, k))
     w.add_expert_count(n_experts)

@@ -78,7 +78,7 @@ CASES = [
         num_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True,
         tie_word_embeddings=True, rms_norm_eps=1e-6, rope_parameters=rope("default", 1000000.0))),
     Case("olmoe", "Olmoe", tokenizer="olmo", write_norm=False, config=base(
-        hidden_size=40, vocab_size=272,
+        hidden_size=40, vocab_size=272, num_key_value_heads=4,
         num_experts=8, num_experts_per_tok=4, intermediate_size=20, norm_topk_prob=False)),
     Case("mixtral", "Mixtral", tokenizer="spm", write_norm=False, config=base(
         hidden_size=48, vocab_size=292, rope_parameters=rope("default", 1000000.0),
@@ -117,7 +117,7 @@ CASES = [
         embedding_multiplier=2.0, attention_multiplier=0.35, residual_multiplier=1.3, logits_scaling=0.7),
         gains={"embed_tokens": 0.5}),
     Case("olmoe-norm", "Olmoe", config=base(
-        hidden_size=32, num_key_value_heads=4, tie_word_embeddings=True, clip_qkv=1.1,
+        hidden_size=32, tie_word_embeddings=True, clip_qkv=1.1,
         num_experts=8, num_experts_per_tok=3, intermediate_size=16, norm_topk_prob=True)),
 ]
 # fmt: on
