@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes tests/unit/data/quant_vectors.bin with the gguf package (tools/requirements.txt), for tests/unit/test_quant.c.
+"""Makes tests/unit/data/quant_vectors.bin for tests/unit/test_quant.c with the gguf package.
 
 The file is a run of little-endian records until its end:
     u32 kind, u32 type, u32 n, u32 n_bytes, then n_bytes of blocks, then n float32
@@ -28,7 +28,7 @@ EXTREME = [0x3C00, 0x0000, 0x8000, 0x0001, 0x83FF, 0x0400, 0x7BFF, 0xFBFF]
 
 
 def random_blocks(rng, t):
-    """Random bytes with finite scales; the first blocks get extreme scales, two of them all bits clear or set elsewhere."""
+    """Random bytes with finite scales; extreme scales and all bits clear or set in the first blocks."""
     n, scales = TYPES[t]
     _, size = gguf.GGML_QUANT_SIZES[t]
     b = rng.integers(0, 256, (n, size), dtype=np.uint8)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of compute kernels. kernels.def lists them once; this struct, the reference prototypes, the tester's cases and the
- * kernel list of `libmoe info` are made from it.
+ * The table of compute kernels. kernels.def lists them once; this struct, the reference prototypes, the
+ * tester's cases and the kernel list of `libmoe info` are made from it.
  *
- * Canonical numerics: every kernel is defined by its plain C version in kernel/ref/, and every other version must give the
- * same bits. What makes that possible:
- *  - integer sums inside an activation block are exact; then one f32 fma per block, in ascending order, into one accumulator
- *    per (row, column); minimum terms go to a second accumulator, subtracted at the end;
- *  - float sums use 16 interleaved partial sums (element i goes to lane i % 16 with one fma or add each) and one fixed tree:
- *    lanes i and i+8, then i+4, i+2, i+1;
+ * Canonical numerics: every kernel is defined by its plain C version in kernel/ref/, and every other
+ * version must give the same bits. What makes that possible:
+ *  - integer sums inside an activation block are exact; then one f32 fma per block, in ascending order, into
+ *    one accumulator per (row, column); minimum terms go to a second accumulator, subtracted at the end;
+ *  - float sums use 16 interleaved partial sums (element i goes to lane i % 16 with one fma or add each) and
+ *    one fixed tree: lanes i and i+8, then i+4, i+2, i+1;
  *  - exp and what is built on it are our own polynomials with explicit fma.
  */
 #ifndef MOE_KERNEL_KERNEL_H
@@ -47,8 +47,11 @@ enum {
     MOE_N_KERNELS
 };
 
-/* Fills *k with the best kernels of this CPU up to isa_max ("ref", "avx2", "avx512", ...; NULL = best). MOE_E_INVALID for an unknown
- * name (the message lists the known ones), MOE_E_UNSUPPORTED for one this build or CPU lacks. */
+/*
+ * Fills *k with the best kernels of this CPU up to isa_max ("ref", "avx2", "avx512", ...; NULL = best).
+ * MOE_E_INVALID for an unknown name (the message lists the known ones), MOE_E_UNSUPPORTED for one that this
+ * build or CPU lacks.
+ */
 int moe__kernels_init(moe__kernels *k, const char *isa_max);
 /* Name of kernel i (MOE_K_*), and of the instruction set that moe__kernels_init(isa_max) takes for it. */
 const char *moe__kernel_name(size_t i);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which kernels run here: the reference table is filled first, then each instruction set of this build overwrites what it does
- * better, in rising order, as far as the CPU has it and isa_max allows. There is no state: a model keeps its own table.
+ * Which kernels run here: the reference table is filled first, then each instruction set of this build
+ * overwrites what it does better, in rising order, as far as the CPU has it and isa_max allows. There is no
+ * state: a model keeps its own table.
  */
 #include <assert.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 
 /* Every slot of moe__kernels is one function pointer, so that slots can be compared by index. */
 typedef void (*any_fn)(void);
-static_assert(sizeof(moe__kernels) == MOE_N_KERNELS * sizeof(any_fn), "moe__kernels is a plain array of function pointers");
+static_assert(sizeof(moe__kernels) == MOE_N_KERNELS * sizeof(any_fn), "function pointers and nothing else");
 
 static void init_ref(moe__kernels *k)
 {
@@ -46,6 +47,11 @@ typedef struct level {
 #else
 #define IF_AVX512(fn) NULL
 #endif
+#ifdef MOE_HAVE_AVX512VNNI
+#define IF_AVX512VNNI(fn) fn
+#else
+#define IF_AVX512VNNI(fn) NULL
+#endif
 
 /* Rising: a later level may replace what an earlier one set. */
 static const level levels[] = {
@@ -53,7 +59,8 @@ static const level levels[] = {
     {"avx2", MOE_CPU_AVX2, IF_AVX2(moe__kernels_init_avx2)},
     {"avxvnni", MOE_CPU_AVX2 | MOE_CPU_AVX_VNNI, IF_AVXVNNI(moe__kernels_init_avxvnni)},
     {"avx512", MOE_CPU_AVX2 | MOE_CPU_AVX512, IF_AVX512(moe__kernels_init_avx512)},
-    {"avx512vnni", MOE_CPU_AVX2 | MOE_CPU_AVX512 | MOE_CPU_AVX512_VNNI, IF_AVX512(moe__kernels_init_avx512vnni)},
+    {"avx512vnni", MOE_CPU_AVX2 | MOE_CPU_AVX512 | MOE_CPU_AVX512_VNNI,
+     IF_AVX512VNNI(moe__kernels_init_avx512vnni)},
 };
 
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
@@ -75,12 +82,14 @@ static int find_level(const char *isa_max, uint32_t cpu, size_t *out)
     if (!isa_max) return MOE_OK;
     for (size_t i = 0; i < N_LEVELS; i++) {
         if (strcmp(levels[i].name, isa_max) != 0) continue;
-        if (!levels[i].init) return MOE_FAIL(UNSUPPORTED, "this build has no %s kernels; the best usable here is %s", isa_max, levels[*out].name);
-        if (!usable(&levels[i], cpu)) return MOE_FAIL(UNSUPPORTED, "this CPU has no %s; the best usable here is %s", isa_max, levels[*out].name);
+        if (!usable(&levels[i], cpu))
+            return MOE_FAIL(UNSUPPORTED, "this %s has no %s; the best usable here is %s",
+                levels[i].init ? "CPU" : "build", isa_max, levels[*out].name);
         *out = i;
         return MOE_OK;
     }
-    return MOE_FAIL(INVALID, "unknown instruction set \"%s\"; known: ref, avx2, avxvnni, avx512, avx512vnni", isa_max);
+    return MOE_FAIL(INVALID, "unknown instruction set \"%s\"; known: ref, avx2, avxvnni, avx512, avx512vnni",
+        isa_max);
 }
 
 int moe__kernels_init(moe__kernels *k, const char *isa_max)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layouts of the quantised block formats, byte for byte as they stand in a GGUF file (docs/formats/blocks.md draws them).
+ * Layouts of the quantised block formats, byte for byte as they stand in a GGUF file
+ * (docs/formats/blocks.md draws them).
  *
- * A row of n elements is n / block blocks one after the other. All members are bytes, so a block may stand at any address and
- * the layout is the same on every machine; numbers of two bytes are little-endian and read with moe__le16().
- * QK = 32 for the older formats, 256 for the K formats and IQ4_XS.
+ * A row of n elements is n / block blocks one after the other. All members are bytes, so a block may stand
+ * at any address and the layout is the same on every machine; numbers of two bytes are little-endian and
+ * read with moe__le16(). QK = 32 for the older formats, 256 for the K formats and IQ4_XS.
  */
 #ifndef MOE_QUANT_BLOCKS_H
 #define MOE_QUANT_BLOCKS_H
@@ -34,9 +35,9 @@ typedef struct moe__q4_1 { /* x = d q + m */
     uint8_t qs[16];
 } moe__q4_1;
 
-typedef struct moe__q5_0 { /* x = d (q - 16); bit i of qh (little-endian 32 bits) is the fifth bit of element i */
+typedef struct moe__q5_0 { /* x = d (q - 16) */
     moe__u16le d;
-    uint8_t qh[4];
+    uint8_t qh[4]; /* bit i % 8 of qh[i / 8]: fifth bit of element i */
     uint8_t qs[16];
 } moe__q5_0;
 
@@ -64,7 +65,7 @@ typedef struct moe__mxfp4 { /* x = 2^(e - 127) fp4[q]: OCP MX, e8m0 exponent and
 /* 256 elements. */
 typedef struct moe__q2_k {  /* 16 groups of 16: x = d (scales & 15) q - dmin (scales >> 4) */
     uint8_t scales[16];
-    uint8_t qs[64]; /* half h of 128, bit pair p: elements 128 h + 32 p + (0..31) in qs[32 h + (0..31)] */
+    uint8_t qs[64]; /* bit pair p of qs[32 h + i]: element 128 h + 32 p + i */
     moe__u16le d, dmin;
 } moe__q2_k;
 
@@ -78,7 +79,7 @@ typedef struct moe__q3_k {  /* 16 groups of 16: x = d (scale - 32) (q - 4) */
 typedef struct moe__q4_k {  /* 8 groups of 32: x = d scale q - dmin min */
     moe__u16le d, dmin;
     uint8_t scales[12]; /* 8 scales and 8 minima of 6 bits, see moe__scale_min() */
-    uint8_t qs[128];    /* pair p of groups: group 2 p in the low nibbles of qs[32 p + (0..31)], group 2 p + 1 in the high ones */
+    uint8_t qs[128];    /* qs[32 p + (0..31)]: group 2 p in the low nibbles, group 2 p + 1 in the high ones */
 } moe__q4_k;
 
 typedef struct moe__q5_k {  /* 8 groups of 32: x = d scale q - dmin min */
@@ -89,8 +90,8 @@ typedef struct moe__q5_k {  /* 8 groups of 32: x = d scale q - dmin min */
 } moe__q5_k;
 
 typedef struct moe__q6_k {  /* 16 groups of 16: x = d scale (q - 32) */
-    uint8_t ql[128]; /* half h of 128: low nibbles are elements 128 h + (0..63), high ones 128 h + 64 + (0..63) */
-    uint8_t qh[64];  /* half h, bit pair p of qh[32 h + i]: upper bits of element 128 h + 32 p + i */
+    uint8_t ql[128]; /* ql[64 h + (0..63)]: low nibbles elements 128 h + (0..63), high ones the next 64 */
+    uint8_t qh[64];  /* bit pair p of qh[32 h + i]: upper bits of element 128 h + 32 p + i */
     int8_t scales[16];
     moe__u16le d;
 } moe__q6_k;

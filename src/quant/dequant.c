@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Blocks to f32: the definition of every type's values. The order of the roundings is that of the gguf Python package, so results
- * equal its to the bit: (d * scale) first, then * q, then - (dmin * min) or + m; no fma.
+ * Blocks to f32: the definition of every type's values. The order of the roundings is that of the gguf
+ * Python package, so results equal its to the bit: (d * scale) first, then * q, then - (dmin * min) or + m;
+ * no fma.
  */
 #include "quant/dequant.h"
 

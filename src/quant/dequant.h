@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Conversions behind the type table. n is a multiple of the type's block; src and dst may stand at any address. */
+/*
+ * Conversions behind the type table. n is a multiple of the type's block; src and dst may stand at any
+ * address.
+ */
 #ifndef MOE_QUANT_DEQUANT_H
 #define MOE_QUANT_DEQUANT_H
 

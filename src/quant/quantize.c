@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Encoders of the plain types and of the formats with blocks of 32. Q8_0 and MXFP4 are fixed rules (and give the bytes of the gguf
- * Python package); Q4_0, Q4_1, Q5_0, Q5_1 search (quantize_fit.c). What happens to NaN and infinities: quantize.h.
+ * Encoders of the plain types and of the formats with blocks of 32. Q8_0 and MXFP4 are fixed rules (and
+ * give the bytes of the gguf Python package); Q4_0, Q4_1, Q5_0, Q5_1 search (quantize_fit.c). What happens
+ * to NaN and infinities: quantize.h.
  */
 #include "quant/quantize.h"
 
@@ -122,7 +123,10 @@ void moe__quantize_q8_0(const float *src, void *dst, size_t n, const float *impo
     }
 }
 
-/* Index of the e2m1 value nearest to x / (2 half); the first of equally near ones, so ties go to the smaller magnitude. */
+/*
+ * Index of the e2m1 value nearest to x / (2 half); the first of equally near ones, so ties go to the
+ * smaller magnitude.
+ */
 static uint8_t nearest_fp4(float x, float half)
 {
     uint8_t best = 0;
@@ -137,7 +141,10 @@ static uint8_t nearest_fp4(float x, float half)
     return best;
 }
 
-/* OCP MX 1.0, section 6.3: the shared exponent is floor(log2 amax) - 2 (2 = the largest exponent of e2m1), elements saturate. */
+/*
+ * OCP MX 1.0, section 6.3: the shared exponent is floor(log2 amax) - 2 (2 = the largest exponent of e2m1),
+ * elements saturate.
+ */
 void moe__quantize_mxfp4(const float *src, void *dst, size_t n, const float *importance)
 {
     (void)importance;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Encoders behind the type table: n floats (a multiple of the type's block) to blocks. importance [n] (NULL = all equal) weighs
- * the squared error of each element. Deterministic: plain C floats, no libm but sqrtf, no dependence on the instruction set.
+ * Encoders behind the type table: n floats (a multiple of the type's block) to blocks. importance [n] (NULL
+ * = all equal) weighs the squared error of each element. Deterministic: plain C floats, no libm but sqrtf,
+ * no dependence on the instruction set.
  *
- * What is not a usable number: F32, F16 and BF16 convert as IEEE says. The block types take NaN as 0 and clamp to +-65504, the
- * largest half (MXFP4: to the largest f32); importances that are negative or not finite count as 0, and 0 as a
- * millionth of the block's largest.
+ * What is not a usable number: F32, F16 and BF16 convert as IEEE says. The block types take NaN as 0 and
+ * clamp to +-65504, the largest half (MXFP4: to the largest f32); importances that are negative or not
+ * finite count as 0, and 0 as a millionth of the block's largest.
  */
 #ifndef MOE_QUANT_QUANTIZE_H
 #define MOE_QUANT_QUANTIZE_H

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Weighted least squares over candidate scales. For given integers q the best scale (and minimum) is a linear fit; for a given scale
- * the best integers are the nearest ones. So: try scales that put the extreme element on or near the ends of the range, fit each,
- * keep the best, then alternate the two steps, which never makes it worse. A block of 256 does so per group, rounds the groups'
- * scales to their stored integers, tries the neighbours of each, and refits the block's own scale.
+ * Weighted least squares over candidate scales. For given integers q the best scale (and minimum) is a
+ * linear fit; for a given scale the best integers are the nearest ones. So: try scales that put the extreme
+ * element on or near the ends of the range, fit each, keep the best, then alternate the two steps, which
+ * never makes it worse. A block of 256 does so per group, rounds the groups' scales to their stored
+ * integers, tries the neighbours of each, and refits the block's own scale.
  *
  * Sums run over eight partial sums in fixed order: deterministic, and the compiler may vectorise them.
  */
@@ -14,7 +15,7 @@
 
 #define LARGEST 65504.0f /* the largest half */
 #define TINY 1e-30f      /* scales below this are zero */
-#define LEAST 1e-6f      /* what no importance counts beside the largest one of a block: such elements still get sane values */
+#define LEAST 1e-6f      /* least weight beside a block's largest: what has no importance stays sane */
 enum { STEPS = 9, ROUNDS = 3, SUPER_ROUNDS = 2 };
 
 /* A line x = d q + m and how well it does. */
@@ -64,7 +65,10 @@ static void quantise(const moe__lattice *g, const float *x, size_t n, float id, 
         for (size_t i = 0; i < n; i++) v[i] = g->nearest[(int)v[i] - g->lo];
 }
 
-static float sum8(const float s[8]) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
+static float sum8(const float s[8])
+{
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
 
 static float dot3(const float *w, const float *a, const float *b, size_t n)
 {
@@ -114,10 +118,11 @@ static line search_scale(const moe__lattice *g, const float *x, const float *w, 
 }
 
 /*
- * Quantises (x - m) * id, fits d and m by the 2x2 normal equations, takes the line if it is better. With m_le0 a positive minimum is
- * replaced by none.
+ * Quantises (x - m) * id, fits d and m by the 2x2 normal equations, takes the line if it is better. With
+ * m_le0 a positive minimum is replaced by none.
  */
-static void try_line(const moe__lattice *g, const float *x, const float *w, size_t n, int m_le0, float id, float m, line *best)
+static void try_line(const moe__lattice *g, const float *x, const float *w, size_t n, int m_le0, float id,
+    float m, line *best)
 {
     float v[256], one[256];
     quantise(g, x, n, id, m, v);
@@ -126,9 +131,12 @@ static void try_line(const moe__lattice *g, const float *x, const float *w, size
     const float swvv = dot3(w, v, v, n), swxv = dot3(w, x, v, n);
     const float det = sw * swvv - swv * swv;
     line l;
-    if (det > 1e-6f * sw * swvv) l = (line){(sw * swxv - swx * swv) / det, (swvv * swx - swv * swxv) / det, 0.0f};
-    else if (m_le0 && swvv > 0.0f) l = (line){0.0f, 1.0f, 0.0f}; /* all elements alike: no minimum, see below */
-    else return;
+    if (det > 1e-6f * sw * swvv)
+        l = (line){(sw * swxv - swx * swv) / det, (swvv * swx - swv * swxv) / det, 0.0f};
+    else if (m_le0 && swvv > 0.0f)
+        l = (line){0.0f, 1.0f, 0.0f}; /* all elements alike: no minimum, see below */
+    else
+        return;
     if (m_le0 && l.m > 0.0f) {
         l.m = 0.0f;
         l.d = swxv / swvv;
@@ -150,7 +158,8 @@ static line search_line(const moe__lattice *g, const float *x, const float *w, s
     if (hi - lo < TINY) return best;
     for (int k = -STEPS; k <= STEPS; k++)
         try_line(g, x, w, n, m_le0, ((float)g->hi + 0.1f * (float)k) / (hi - lo), lo, &best);
-    for (int k = 0; k < ROUNDS && best.d > TINY; k++) try_line(g, x, w, n, m_le0, 1.0f / best.d, best.m, &best);
+    for (int k = 0; k < ROUNDS && best.d > TINY; k++)
+        try_line(g, x, w, n, m_le0, 1.0f / best.d, best.m, &best);
     return best;
 }
 
@@ -184,8 +193,12 @@ typedef struct super {
     float v[256];
 } super;
 
-/* Best stored scale and minimum of group j for the block's d and dmin: the rounded ideal ones and their neighbours. */
-static void settle_group(const moe__super_shape *s, const float *x, const float *w, const line *ideal, int j, super *p)
+/*
+ * Best stored scale and minimum of group j for the block's d and dmin: the rounded ideal ones and their
+ * neighbours.
+ */
+static void settle_group(const moe__super_shape *s, const float *x, const float *w, const line *ideal, int j,
+    super *p)
 {
     const size_t n = (size_t)s->group;
     float v[32], best_err = INFINITY;
@@ -207,13 +220,17 @@ static void settle_group(const moe__super_shape *s, const float *x, const float 
     p->err += best_err;
 }
 
-static void settle_groups(const moe__super_shape *s, const float *x, const float *w, const line *ideal, super *p)
+static void settle_groups(const moe__super_shape *s, const float *x, const float *w, const line *ideal,
+    super *p)
 {
     p->err = 0.0f;
-    for (int j = 0; j < 256 / s->group; j++) settle_group(s, x + j * s->group, w + j * s->group, &ideal[j], j, p);
+    for (int j = 0; j < 256 / s->group; j++)
+        settle_group(s, x + j * s->group, w + j * s->group, &ideal[j], j, p);
 }
 
-/* d and dmin that fit the whole block best, its integers given: x ~ d a - dmin b with a = scale q, b = min. */
+/*
+ * d and dmin that fit the whole block best, its integers given: x ~ d a - dmin b with a = scale q, b = min.
+ */
 static void refit(const moe__super_shape *s, const float *x, const float *w, super *p)
 {
     float a[256], b[256];
@@ -234,12 +251,13 @@ static void refit(const moe__super_shape *s, const float *x, const float *w, sup
 
 void moe__fit_super(const moe__super_shape *s, const float *x, const float *w, moe__unpacked256 *u)
 {
+    const size_t n = (size_t)s->group;
     line ideal[16];
     super best = {0}, p;
     float scale = 0.0f, min = 0.0f;
     for (int j = 0; j < 256 / s->group; j++) {
         const float *xj = x + j * s->group, *wj = w + j * s->group;
-        ideal[j] = s->min_hi ? search_line(&s->q, xj, wj, (size_t)s->group, 1) : search_scale(&s->q, xj, wj, (size_t)s->group);
+        ideal[j] = s->min_hi ? search_line(&s->q, xj, wj, n, 1) : search_scale(&s->q, xj, wj, n);
         if (fabsf(ideal[j].d) > fabsf(scale)) scale = ideal[j].d;
         if (-ideal[j].m > min) min = -ideal[j].m;
     }

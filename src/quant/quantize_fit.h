@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The searches behind the block encoders. They yield the same unpacked shapes that unpack.h reads (integers and scales); the
- * encoders only pack the bits. All minimise the weighted squared error sum w (x - x')^2.
+ * The searches behind the block encoders. They yield the same unpacked shapes that unpack.h reads (integers
+ * and scales); the encoders only pack the bits. All minimise the weighted squared error sum w (x - x')^2.
  */
 #ifndef MOE_QUANT_QUANTIZE_FIT_H
 #define MOE_QUANT_QUANTIZE_FIT_H
@@ -26,8 +26,9 @@ typedef struct moe__super_shape {
 } moe__super_shape;
 
 /*
- * Copies n <= 256 inputs made usable (NaN 0, clamped to +-65504) to x and their weights to w: importance (relative to the largest
- * of the block, at least 1e-6) * sqrt(mean x^2 + x^2). Large elements matter more than their count says. Returns the largest |x|.
+ * Copies n <= 256 inputs made usable (NaN 0, clamped to +-65504) to x and their weights to w: importance
+ * (relative to the largest of the block, at least 1e-6) * sqrt(mean x^2 + x^2). Large elements matter more
+ * than their count says. Returns the largest |x|.
  */
 float moe__fit_prepare(const float *src, const float *importance, size_t n, float *x, float *w);
 

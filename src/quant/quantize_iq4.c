@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Encoders of IQ4_NL and IQ4_XS: the search of quantize_fit.c over the sixteen uneven levels, then packing. */
+/*
+ * Encoders of IQ4_NL and IQ4_XS: the search of quantize_fit.c over the sixteen uneven levels, then packing.
+ */
 #include <string.h>
 
 #include "quant/quantize.h"
@@ -8,8 +10,8 @@
 enum { LO = -127, HI = 113 };
 
 /*
- * The level nearest to each integer t in LO .. HI. Where t comes from a rounding, the level is at most half a step beyond a midpoint
- * between two levels, where both are about equally good.
+ * The level nearest to each integer t in LO .. HI. Where t comes from a rounding, the level is at most half
+ * a step beyond a midpoint between two levels, where both are about equally good.
  */
 static void fill_nearest(int8_t nearest[HI - LO + 1])
 {
@@ -52,7 +54,8 @@ void moe__quantize_iq4_nl(const float *src, void *dst, size_t n, const float *im
 void moe__quantize_iq4_xs(const float *src, void *dst, size_t n, const float *importance)
 {
     int8_t nearest[HI - LO + 1];
-    const moe__super_shape shape = {.q = {LO, HI, nearest}, .group = 32, .scale_lo = -32, .scale_hi = 31, .min_hi = 0};
+    const moe__super_shape shape = {
+        .q = {LO, HI, nearest}, .group = 32, .scale_lo = -32, .scale_hi = 31, .min_hi = 0};
     moe__iq4_xs *b = dst;
     fill_nearest(nearest);
     for (size_t i = 0; i < n; i += 256, b++) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Encoders of the K formats: the search of quantize_fit.c, then each format's own packing (the inverse of unpack.h). */
+/*
+ * Encoders of the K formats: the search of quantize_fit.c, then each format's own packing (the inverse of
+ * unpack.h).
+ */
 #include <string.h>
 
 #include "quant/quantize.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The type table. A new type is one row here, a layout, an unpacker, an encoder and a kernel: docs/adding-a-format.md. */
+/*
+ * The type table. A new type is one row here, a layout, an unpacker, an encoder and a kernel:
+ * docs/adding-a-format.md.
+ */
 #include "quant/types.h"
 
 #include "moe/moe.h"
@@ -7,7 +10,8 @@
 #include "quant/dequant.h"
 #include "quant/quantize.h"
 
-#define TYPE(id, name, block, bytes, act) {MOE_TYPE_##id, #id, block, bytes, act, moe__dequant_##name, moe__quantize_##name}
+#define TYPE(id, name, block, bytes, act) \
+    {MOE_TYPE_##id, #id, block, bytes, act, moe__dequant_##name, moe__quantize_##name}
 
 /* By rising id. */
 static const moe__type types[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of tensor types: one row per type. Everything that depends on a type (sizes, names, conversion, which activation
- * format its dot product takes) is looked up here. Block layouts are in quant/blocks.h.
+ * The table of tensor types: one row per type. Everything that depends on a type (sizes, names, conversion,
+ * which activation format its dot product takes) is looked up here. Block layouts are in quant/blocks.h.
  */
 #ifndef MOE_QUANT_TYPES_H
 #define MOE_QUANT_TYPES_H
@@ -23,7 +23,8 @@ typedef struct moe__type {
     uint32_t block;       /* elements of a block */
     uint32_t block_bytes;
     moe__act act;
-    void (*dequant)(const void *src, float *dst, size_t n); /* n a multiple of block; the definition of the format */
+    /* n a multiple of block; the definition of the format */
+    void (*dequant)(const void *src, float *dst, size_t n);
     /* n a multiple of block; importance [n] may be NULL. Writes n / block blocks. */
     void (*quantize)(const float *src, void *dst, size_t n, const float *importance);
 } moe__type;
@@ -37,7 +38,10 @@ const moe__type *moe__type_at(size_t i);
 /* Bytes of n elements; n must be a multiple of the block (0 on overflow or remainder). */
 uint64_t moe__type_bytes(const moe__type *t, uint64_t n);
 
-/* Activation blocks (see design of the numerics in docs/architecture.md: integer sums inside a block are exact). */
+/*
+ * Activation blocks (see design of the numerics in docs/architecture.md: integer sums inside a block are
+ * exact).
+ */
 typedef struct moe__act32 {
     float d;      /* scale: x = d * q */
     int32_t sum;  /* sum of q */

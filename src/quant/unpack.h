@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each block format means, once: a block becomes small integers and scales. Dequantisation (quant/dequant.c) and the
- * reference matrix products (kernel/ref/gemm_q.c) are both written over these two unpacked shapes; SIMD kernels are tested
- * against the latter. Source: the published GGUF block formats; the vectors of tests/unit/data come from the gguf Python package.
+ * What each block format means, once: a block becomes small integers and scales. Dequantisation
+ * (quant/dequant.c) and the reference matrix products (kernel/ref/gemm_q.c) are both written over these two
+ * unpacked shapes; SIMD kernels are tested against the latter. Source: the published GGUF block formats;
+ * the vectors of tests/unit/data come from the gguf Python package.
  */
 #ifndef MOE_QUANT_UNPACK_H
 #define MOE_QUANT_UNPACK_H
@@ -26,17 +27,24 @@ typedef struct moe__unpacked256 {
 } moe__unpacked256;
 
 /* The 16 levels of IQ4_NL and IQ4_XS: rising, denser around zero. */
-static const int8_t moe__iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t moe__iq4_levels[16] = {
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 /* The 16 values of e2m1 (sign, two exponent bits, one mantissa bit), doubled to be integers. */
 static const int8_t moe__fp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-/* Half of the scale 2^(e - 127), to go with the doubled levels. e = 0 and 1 give f32 subnormals, so every e is exact. */
+/*
+ * Half of the scale 2^(e - 127), to go with the doubled levels. e = 0 and 1 give f32 subnormals, so every e
+ * is exact.
+ */
 static inline float moe__e8m0_half(uint8_t e)
 {
     return moe__f32_from_bits(e < 2 ? UINT32_C(0x00200000) << e : (uint32_t)(e - 1) << 23);
 }
 
-/* Scale and minimum of group g of Q4_K and Q5_K. Groups 4..7 keep their upper two bits on top of bytes 0..7. */
+/*
+ * Scale and minimum of group g of Q4_K and Q5_K. Groups 4..7 keep their upper two bits on top of bytes
+ * 0..7.
+ */
 static inline void moe__scale_min(const uint8_t s[12], int g, uint8_t *scale, uint8_t *min)
 {
     if (g < 4) {
@@ -149,7 +157,8 @@ static inline void moe__unpack_q3_k(const void *src, moe__unpacked256 *u)
         u->min[g] = 0;
     }
     for (int i = 0; i < 256; i++) {
-        const int lo = b->qs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3, hi = b->hmask[i % 32] >> (i / 32) & 1;
+        const int lo = b->qs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3;
+        const int hi = b->hmask[i % 32] >> (i / 32) & 1;
         u->q[i] = (int8_t)((lo | hi << 2) - 4);
     }
 }
@@ -181,7 +190,8 @@ static inline void moe__unpack_q5_k(const void *src, moe__unpacked256 *u)
     u->dmin = moe__le_f16(b->dmin);
     moe__unpack_scale_min(b->scales, u);
     for (int i = 0; i < 256; i++) {
-        const int lo = b->qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15, hi = b->qh[i % 32] >> (i / 32) & 1;
+        const int lo = b->qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
+        const int hi = b->qh[i % 32] >> (i / 32) & 1;
         u->q[i] = (int8_t)(lo | hi << 4);
     }
 }
@@ -211,7 +221,8 @@ static inline void moe__unpack_iq4_xs(const void *src, moe__unpacked256 *u)
         const int scale = (b->scales_l[g / 2] >> (g % 2 * 4) & 15) | (high >> 2 * g & 3) << 4;
         u->scale[2 * g] = u->scale[2 * g + 1] = (int8_t)(scale - 32);
     }
-    for (int i = 0; i < 256; i++) u->q[i] = moe__iq4_levels[b->qs[i / 32 * 16 + i % 16] >> (i / 16 % 2 * 4) & 15];
+    for (int i = 0; i < 256; i++)
+        u->q[i] = moe__iq4_levels[b->qs[i / 32 * 16 + i % 16] >> (i / 16 % 2 * 4) & 15];
 }
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of kernel/ref/: the row and attention kernels against double arithmetic, the exponential over its whole range, and the
- * selection by instruction set. Matrix products are in test_quant.c; other instruction sets are compared with ref in tests/kernel.
+ * Tests of kernel/ref/: the row and attention kernels against double arithmetic, the exponential over its
+ * whole range, and the selection by instruction set. Matrix products are in test_quant.c; other instruction
+ * sets are compared with ref in tests/kernel.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -41,7 +42,8 @@ static moe__kernels ref(void)
 
 static void near(double got, double want, double tolerance)
 {
-    if (!(fabs(got - want) <= tolerance)) fail_msg("%.9g instead of %.9g, tolerance %g", got, want, tolerance);
+    if (!(fabs(got - want) <= tolerance))
+        fail_msg("%.9g instead of %.9g, tolerance %g", got, want, tolerance);
 }
 
 static void exp_is_within_one_ulp(void **state)
@@ -74,8 +76,8 @@ static void exp_is_right_at_its_ends(void **state)
 {
     (void)state;
     const moe__kernels k = ref();
-    const float x[] = {0.0f, -0.0f, INFINITY, -INFINITY, 88.7228317f, 88.7228394f, -87.3365479f, -103.972076f, -104.1f, 3.4e38f,
-        -3.4e38f, 1e-45f, NAN};
+    const float x[] = {0.0f, -0.0f, INFINITY, -INFINITY, 88.7228317f, 88.7228394f, -87.3365479f,
+        -103.972076f, -104.1f, 3.4e38f, -3.4e38f, 1e-45f, NAN};
     float y[13];
     k.exp(y, x, 13);
     assert_true(y[0] == 1.0f && y[1] == 1.0f && y[2] == INFINITY && y[3] == 0.0f && !signbit(y[3]));
@@ -97,14 +99,16 @@ static void norm_and_activations(void **state)
         fill(w, n, 2.0f);
         for (size_t i = 0; i < n; i++) ss += (double)x[i] * x[i];
         k.rms_norm(y, x, w, 1e-6f, n);
-        for (size_t i = 0; i < n; i++) near(y[i], x[i] / sqrt(ss / (double)n + 1e-6) * w[i], 2e-6 * (1 + fabs(y[i])));
+        for (size_t i = 0; i < n; i++)
+            near(y[i], x[i] / sqrt(ss / (double)n + 1e-6) * w[i], 2e-6 * (1 + fabs(y[i])));
         memcpy(z, x, n * sizeof *z);
         k.rms_norm(z, z, w, 1e-6f, n); /* in place */
         assert_memory_equal(y, z, n * sizeof *y);
 
         fill(x, n, 30.0f);
         k.swiglu(y, x, w, n);
-        for (size_t i = 0; i < n; i++) near(y[i], x[i] / (1 + exp(-(double)x[i])) * w[i], 4e-7 * fabs(y[i]) + 1e-37);
+        for (size_t i = 0; i < n; i++)
+            near(y[i], x[i] / (1 + exp(-(double)x[i])) * w[i], 4e-7 * fabs(y[i]) + 1e-37);
         k.sigmoid(y, x, n);
         for (size_t i = 0; i < n; i++) near(y[i], 1 / (1 + exp(-(double)x[i])), 4e-7 * y[i]);
 
@@ -116,7 +120,8 @@ static void norm_and_activations(void **state)
         for (size_t i = 0; i < n; i++) assert_true(z[i] == x[i] * 0.3f);
         memcpy(z, x, n * sizeof *z);
         k.axpy(z, 0.3f, w, n);
-        for (size_t i = 0; i < n; i++) near(z[i], (double)x[i] + (double)0.3f * w[i], 6e-8 * fabs(z[i]) + 1e-40);
+        for (size_t i = 0; i < n; i++)
+            near(z[i], (double)x[i] + (double)0.3f * w[i], 6e-8 * fabs(z[i]) + 1e-40);
     }
     const float far[] = {-200.0f, 200.0f, -INFINITY, INFINITY}, ones[] = {1, 1, 1, 1};
     k.sigmoid(y, far, 4);
@@ -137,7 +142,7 @@ static void softmax_and_attention_exp(void **state)
         for (size_t i = 0; i < n; i++) max = x[i] > max ? x[i] : max;
         for (size_t i = 0; i < n; i++) sum += exp(x[i] - max);
         k.softmax(y, x, n);
-        for (size_t i = 0; i < n; i++) { /* x - max is rounded at its own size: that much relative error in exp */
+        for (size_t i = 0; i < n; i++) { /* x - max is rounded at its own size: that much error in exp */
             const double want = exp(x[i] - max) / sum;
             near(y[i], want, (1e-6 + 6e-8 * (max - x[i])) * want + 1.5e-45);
         }
@@ -241,7 +246,7 @@ static void kernels_are_chosen_by_name(void **state)
     assert_null(moe__kernel_isa(MOE_N_KERNELS, NULL));
     assert_null(moe__kernel_isa(0, "mmx"));
     static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", "avx512vnni"};
-    for (size_t i = 0; i < 5; i++) { /* each known name is either taken or refused with the level that can be used instead */
+    for (size_t i = 0; i < 5; i++) { /* each is either taken, or refused with the level to use instead */
         const int st = moe__kernels_init(&k, names[i]);
         if (st != MOE_OK) {
             assert_int_equal(st, MOE_E_UNSUPPORTED);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of quant/: the type table, every format against the gguf Python package (tests/unit/data/quant_vectors.bin, made by
- * tools/make_quant_vectors.py), the encoders, and the reference matrix products against double arithmetic.
+ * Tests of quant/: the type table, every format against the gguf Python package
+ * (tests/unit/data/quant_vectors.bin, made by tools/make_quant_vectors.py), the encoders, and the reference
+ * matrix products against double arithmetic.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -82,7 +83,10 @@ static double relative_error(const float *x, const float *y, size_t n)
     return sqrt(e / s);
 }
 
-/* ------------------------------------------------------------------------------------------------ the table */
+/*
+ * ------------------------------------------------------------------------------------------------ the
+ * table
+ */
 
 static void the_table_is_consistent(void **state)
 {
@@ -98,7 +102,8 @@ static void the_table_is_consistent(void **state)
         assert_true(t->dequant && t->quantize && t->block && t->block_bytes);
         assert_int_equal(moe__type_bytes(t, t->block * 3u), t->block_bytes * 3u);
         if (t->block > 1) assert_int_equal(moe__type_bytes(t, t->block * 3u + 1), 0);
-        if (t->block_bytes > t->block) assert_int_equal(moe__type_bytes(t, UINT64_MAX / t->block * t->block), 0);
+        if (t->block_bytes > t->block)
+            assert_int_equal(moe__type_bytes(t, UINT64_MAX / t->block * t->block), 0);
     }
     assert_null(moe__type_at(moe__type_count()));
     assert_null(moe__type_get(4));
@@ -112,7 +117,10 @@ static void the_table_is_consistent(void **state)
     assert_int_equal(moe__act_bytes(MOE_ACT_Q8_256, 512), 2 * (4 + 32 + 256));
 }
 
-/* -------------------------------------------------------------------------------- the gguf package's vectors */
+/*
+ * -------------------------------------------------------------------------------- the gguf package's
+ * vectors
+ */
 
 typedef struct vector {
     uint32_t kind, type, n, n_bytes;
@@ -160,7 +168,8 @@ static void check_decoding(const moe__type *t, const vector *v)
     float *y = decode(t, v->blocks, v->n);
     for (uint32_t i = 0; i < v->n; i++)
         if (moe__f32_bits(y[i]) != moe__f32_bits(v->values[i]))
-            fail_msg("%s: element %u is %a, the gguf package has %a", t->name, i, (double)y[i], (double)v->values[i]);
+            fail_msg("%s: element %u is %a, the gguf package has %a", t->name, i, (double)y[i],
+                (double)v->values[i]);
     /* any address will do */
     uint8_t *odd = malloc(v->n_bytes + 1);
     assert_non_null(odd);
@@ -205,11 +214,15 @@ static void encoding_is_as_good_as_the_gguf_package(void **state)
     assert_int_equal(for_vectors(2, check_encoding), 8);
 }
 
-/* ---------------------------------------------------------------------------------------------- the encoders */
+/*
+ * ---------------------------------------------------------------------------------------------- the
+ * encoders
+ */
 
 /*
- * What an encoder may leave of a normally distributed row, relative (measured, plus 3 %), and a plain encoder it must beat: one f32
- * scale (and minimum) per `group`, the extreme element on the end of the range 0 .. hi or -lo .. hi. 0: none.
+ * What an encoder may leave of a normally distributed row, relative (measured, plus 3 %), and a plain
+ * encoder it must beat: one f32 scale (and minimum) per `group`, the extreme element on the end of the
+ * range 0 .. hi or -lo .. hi. 0: none.
  */
 static const struct quality {
     int type;
@@ -271,7 +284,10 @@ static void encoders_keep_the_error_small(void **state)
     free(plain);
 }
 
-/* Decoded values encode to themselves in the formats with one scale; in the others what changes is small beside the error. */
+/*
+ * Decoded values encode to themselves in the formats with one scale; in the others what changes is small
+ * beside the error.
+ */
 static void encoding_twice_changes_little(void **state)
 {
     (void)state;
@@ -290,8 +306,8 @@ static void encoding_twice_changes_little(void **state)
 static void importance_moves_the_error(void **state)
 {
     (void)state;
-    static const int searching[] = {MOE_TYPE_Q4_0, MOE_TYPE_Q4_1, MOE_TYPE_Q5_0, MOE_TYPE_Q5_1, MOE_TYPE_Q2_K, MOE_TYPE_Q3_K,
-        MOE_TYPE_Q4_K, MOE_TYPE_Q5_K, MOE_TYPE_Q6_K, MOE_TYPE_IQ4_NL, MOE_TYPE_IQ4_XS};
+    static const int searching[] = {MOE_TYPE_Q4_0, MOE_TYPE_Q4_1, MOE_TYPE_Q5_0, MOE_TYPE_Q5_1, MOE_TYPE_Q2_K,
+        MOE_TYPE_Q3_K, MOE_TYPE_Q4_K, MOE_TYPE_Q5_K, MOE_TYPE_Q6_K, MOE_TYPE_IQ4_NL, MOE_TYPE_IQ4_XS};
     float *x = row_of(N, 13), *importance = row_of(N, 14);
     for (size_t i = 0; i < N; i++) importance[i] = i % 8 == 0 ? 100.0f : 1.0f;
     for (size_t k = 0; k < sizeof searching / sizeof searching[0]; k++) {
@@ -302,7 +318,8 @@ static void importance_moves_the_error(void **state)
             ea += (double)(a[i] - x[i]) * (a[i] - x[i]);
             eb += (double)(b[i] - x[i]) * (b[i] - x[i]);
         }
-        if (eb >= 0.9 * ea) fail_msg("%s: importance leaves %g of the error of what matters", t->name, eb / ea);
+        if (eb >= 0.9 * ea)
+            fail_msg("%s: importance leaves %g of the error of what matters", t->name, eb / ea);
         free(a);
         free(b);
     }
@@ -315,8 +332,8 @@ static void encoders_take_anything(void **state)
 {
     (void)state;
     enum { M = 512 };
-    static const float odd[] = {0.0f, -0.0f, 1e-45f, -1e-38f, 1e-30f, 1e-12f, 6e-8f, 1.0f, -1.0f, 65504.0f, -65504.0f, 1e9f, -3e38f,
-        INFINITY, -INFINITY, NAN};
+    static const float odd[] = {0.0f, -0.0f, 1e-45f, -1e-38f, 1e-30f, 1e-12f, 6e-8f, 1.0f, -1.0f, 65504.0f,
+        -65504.0f, 1e9f, -3e38f, INFINITY, -INFINITY, NAN};
     float x[M], importance[M];
     for (size_t i = 0; i < moe__type_count(); i++) {
         const moe__type *t = moe__type_at(i);
@@ -330,7 +347,8 @@ static void encoders_take_anything(void **state)
             }
             float *y = round_trip(t, x, M, round > 30 ? importance : NULL);
             for (size_t j = 0; j < M; j++) {
-                if (!isfinite(y[j])) fail_msg("%s, round %d: element %zu, %g, became %g", t->name, round, j, (double)x[j], (double)y[j]);
+                if (!isfinite(y[j]))
+                    fail_msg("%s, round %d: %g became %g", t->name, round, (double)x[j], (double)y[j]);
                 if (round < 16 && x[j] == 0.0f) assert_true(y[j] == 0.0f);
                 /* a constant is exact up to the scale's rounding (e2m1 has 1; 65504 only in half) */
                 if (round < 16 && fabsf(x[j]) == 1.0f && fabsf(y[j] - x[j]) > 0.01f)
@@ -350,7 +368,8 @@ static void encoders_are_deterministic_per_block(void **state)
         const moe__type *t = moe__type_at(i);
         uint8_t *whole = encode(t, x, 1024, NULL), *part = encode(t, x, 1024, NULL);
         memset(part, 0xee, (size_t)moe__type_bytes(t, 1024));
-        for (size_t j = 0; j < 1024; j += t->block) t->quantize(x + j, part + moe__type_bytes(t, j), t->block, NULL);
+        for (size_t j = 0; j < 1024; j += t->block)
+            t->quantize(x + j, part + moe__type_bytes(t, j), t->block, NULL);
         assert_memory_equal(whole, part, (size_t)moe__type_bytes(t, 1024));
         free(whole);
         free(part);
@@ -358,7 +377,10 @@ static void encoders_are_deterministic_per_block(void **state)
     free(x);
 }
 
-/* ----------------------------------------------------------------------------------- activations and products */
+/*
+ * ----------------------------------------------------------------------------------- activations and
+ * products
+ */
 
 static void activations_round_to_int8(void **state)
 {
@@ -386,7 +408,8 @@ static void activations_round_to_int8(void **state)
     }
     /* ties to even, both ends of the range */
     memset(x, 0, 512 * sizeof *x);
-    x[0] = 127.0f, x[1] = -127.0f, x[2] = 0.5f, x[3] = 1.5f, x[4] = -2.5f, x[32] = 1e-37f, x[64] = NAN, x[96] = -INFINITY;
+    x[0] = 127.0f, x[1] = -127.0f, x[2] = 0.5f, x[3] = 1.5f, x[4] = -2.5f;
+    x[32] = 1e-37f, x[64] = NAN, x[96] = -INFINITY;
     k.act_q8_32(a, x, 128);
     assert_true(a[0].d == 1.0f && a[0].q[0] == 127 && a[0].q[1] == -127);
     assert_true(a[0].q[2] == 0 && a[0].q[3] == 2 && a[0].q[4] == -2 && a[0].sum == 0);
@@ -395,13 +418,17 @@ static void activations_round_to_int8(void **state)
     free(x);
 }
 
-/* y against the same product in double over decoded weights and activations; the difference is f32 rounding only. */
+/*
+ * y against the same product in double over decoded weights and activations; the difference is f32 rounding
+ * only.
+ */
 static void check_product(const moe__kernels *k, const moe__type *t, size_t n, size_t n_rows, size_t n_cols)
 {
-    const size_t w_bytes = (size_t)moe__type_bytes(t, n) + (t->block > 1 ? 2 : 0), x_bytes = moe__act_bytes(t->act, n) + 8;
+    const size_t w_bytes = (size_t)moe__type_bytes(t, n) + (t->block > 1 ? 2 : 0);
+    const size_t x_bytes = moe__act_bytes(t->act, n) + 8;
     const size_t ldy = n_rows + 3, n_x = n_cols + 2;
-    float *w = row_of(n_rows * n, 17), *x = row_of(n_x * n, 18), *y = row_of(n_cols * ldy, 19), *wd = row_of(n, 1);
-    float *xd = row_of(n_x * n, 1);
+    float *w = row_of(n_rows * n, 17), *x = row_of(n_x * n, 18), *y = row_of(n_cols * ldy, 19);
+    float *wd = row_of(n, 1), *xd = row_of(n_x * n, 1);
     uint8_t *wq = malloc(n_rows * w_bytes), *xq = malloc(n_x * x_bytes);
     uint32_t col[32];
     assert_true(wq && xq && n_cols <= 32);
@@ -415,9 +442,12 @@ static void check_product(const moe__kernels *k, const moe__type *t, size_t n, s
         }
         const moe__act32 *a = to;
         const moe__act256 *b = to;
-        for (size_t i = 0; i < n; i++)
-            xd[c * n + i] = t->act == MOE_ACT_F32 ? x[c * n + i] : t->act == MOE_ACT_Q8_32 ? a[i / 32].d * (float)a[i / 32].q[i % 32]
-                : b[i / 256].d * (float)b[i / 256].q[i % 256];
+        for (size_t i = 0; i < n; i++) {
+            float *v = &xd[c * n + i];
+            if (t->act == MOE_ACT_Q8_32) *v = a[i / 32].d * (float)a[i / 32].q[i % 32];
+            else if (t->act == MOE_ACT_Q8_256) *v = b[i / 256].d * (float)b[i / 256].q[i % 256];
+            else *v = x[c * n + i];
+        }
     }
     for (size_t c = 0; c < n_cols; c++) col[c] = rng() % (uint32_t)n_x;
     moe__gemm g = {y, ldy, wq, w_bytes, xq, x_bytes, n_cols % 2 ? col : NULL, n_rows, n_cols, n};
@@ -433,11 +463,15 @@ static void check_product(const moe__kernels *k, const moe__type *t, size_t n, s
                 want += (double)wd[i] * v[i];
                 size += fabs((double)v[i]) * w_max;
             }
-            /* each product has at most six roundings (weights, activations, scales), a sum one per step; minima double the terms */
+            /*
+             * each product has at most six roundings (weights, activations, scales), a sum one per step;
+             * minima double the terms
+             */
             const double steps = t->block == 1 ? (double)n / 16 + 5 : (double)n / t->block;
             const double bound = (steps + 6) * 2 * size * 5.97e-8;
             if (!(fabs(y[c * ldy + r] - want) <= bound))
-                fail_msg("%s n=%zu: %g instead of %g, bound %g", t->name, n, (double)y[c * ldy + r], want, bound);
+                fail_msg("%s n=%zu: %g instead of %g, bound %g", t->name, n, (double)y[c * ldy + r], want,
+                    bound);
         }
     }
     rng_state = 19; /* the gaps between columns of the result are untouched */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rows of activations to int8 blocks. Per block: amax = the largest |x|; d = amax / 127, q = x * (127 / amax) rounded to nearest, ties
- * to even. amax is found by comparing the bits of |x| as integers, which orders every number and puts infinities and NaN on top:
+ * Rows of activations to int8 blocks. Per block: amax = the largest |x|; d = amax / 127, q = x * (127 /
+ * amax) rounded to nearest, ties to even. amax is found by comparing the bits of |x| as integers, which
+ * orders every number and puts infinities and NaN on top:
  *   amax < 2^-119           d = 0 and all q = 0 (127 / amax would overflow)
- *   any x infinite or NaN   d = NaN and all q = 0, so that every product with the block is NaN and nothing passes unseen
+ *   any x infinite or NaN   d = NaN and all q = 0: every product with the block is NaN, nothing passes unseen
  */
 #include "kernel/ref/lanes.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products with quantised weights and int8 activations. Per block: the sum of products is an exact int32 (sub-block scales
- * included), then one fma with (weight scale * activation scale) into the accumulator of that (row, column); minima go into a second
- * accumulator the same way. Blocks ascend. Formats without minima have no second accumulator.
+ * Matrix products with quantised weights and int8 activations. Per block: the sum of products is an exact
+ * int32 (sub-block scales included), then one fma with (weight scale * activation scale) into the
+ * accumulator of that (row, column); minima go into a second accumulator the same way. Blocks ascend.
+ * Formats without minima have no second accumulator.
  *
  *   blocks of 32:  acc = fma(d_w * d_a, isum, acc)   accm = fma(m_w * d_a, sum_a, accm)      y = acc + accm
  *   blocks of 256: acc = fma(d_w * d_a, isum, acc)   accm = fma(dmin_w * d_a, msum, accm)    y = acc - accm
@@ -64,7 +65,8 @@ static inline const void *row(const moe__gemm *g, size_t c)
                         if (has_min) accm[c] = fmaf(u.m * x->d, (float)x->sum, accm[c]); \
                     } \
                 } \
-                for (size_t c = 0; c < n; c++) g->y[(c0 + c) * g->ldy + r] = has_min ? acc[c] + accm[c] : acc[c]; \
+                for (size_t c = 0; c < n; c++) \
+                    g->y[(c0 + c) * g->ldy + r] = has_min ? acc[c] + accm[c] : acc[c]; \
             } \
         } \
     }
@@ -88,7 +90,8 @@ static inline const void *row(const moe__gemm *g, size_t c)
                         if (has_min) accm[c] = fmaf(u.dmin * x->d, (float)min256(&u, x->sum16), accm[c]); \
                     } \
                 } \
-                for (size_t c = 0; c < n; c++) g->y[(c0 + c) * g->ldy + r] = has_min ? acc[c] - accm[c] : acc[c]; \
+                for (size_t c = 0; c < n; c++) \
+                    g->y[(c0 + c) * g->ldy + r] = has_min ? acc[c] - accm[c] : acc[c]; \
             } \
         } \
     }

@@ -37,7 +37,10 @@ void MOE_FN(sigmoid)(float *y, const float *x, size_t n)
     for (size_t i = 0; i < n; i++) y[i] = moe__sigmoid1(x[i]);
 }
 
-/* Maximum (NaN passed over), exp(x - max), their sum in lanes by addition, then times 1 / sum. A NaN anywhere makes all NaN. */
+/*
+ * Maximum (NaN passed over), exp(x - max), their sum in lanes by addition, then times 1 / sum. A NaN
+ * anywhere makes all NaN.
+ */
 void MOE_FN(softmax)(float *y, const float *x, size_t n)
 {
     float max = -INFINITY;
