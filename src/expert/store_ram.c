@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* The resident store: all experts in one private block, read at open. For files that cannot be mapped, and for hosts that must never fault. */
+#include "base/alloc.h"
+#include "base/status.h"
+#include "model/model.h"
+
+typedef struct ram_store {
+    moe__store base;
+    const moe_model *model;
+    uint8_t *block;
+    uint64_t *first; /* [n_layers][3] offset of expert 0 of gate, up, down in the block */
+} ram_store;
+
+static const moe__role roles[3] = {ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS};
+#define READ_BYTES ((size_t)16 << 20) /* between two progress reports */
+
+static uint64_t overhead(const moe_model *m)
+{
+    return MOE_BLOCK_BYTES(sizeof(ram_store)) + MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * 3 * sizeof(uint64_t));
+}
+
+/* Matrices start on cache lines. */
+static uint64_t padded(uint64_t n) { return (n + MOE_ALIGN - 1) / MOE_ALIGN * MOE_ALIGN; }
+
+static uint64_t block_bytes(const moe_model *m)
+{
+    uint64_t n = 0;
+    for (uint32_t l = 0; l < m->hp.n_layers; l++)
+        for (int i = 0; i < 3 && m->layers[l].is_moe; i++) n += padded(m->layers[l].tensor[roles[i]]->bytes);
+    return n;
+}
+
+static uint64_t resident(const moe_model *m) { return MOE_BLOCK_BYTES(block_bytes(m)); }
+
+static void ram_close(moe__store *base)
+{
+    ram_store *s = (ram_store *)base;
+    if (!s) return;
+    moe__free(&s->model->alloc, s->block);
+    moe__free(&s->model->alloc, s->first);
+    moe__free(&s->model->alloc, s);
+}
+
+static int read_all(ram_store *s, const moe_model_options *o, uint64_t total)
+{
+    const moe_model *m = s->model;
+    uint64_t at = 0, done = 0;
+    for (uint32_t l = 0; l < m->hp.n_layers; l++)
+        for (uint32_t i = 0; i < 3 && m->layers[l].is_moe; i++) {
+            const moe__tensor *t = m->layers[l].tensor[roles[i]];
+            s->first[l * 3 + i] = at;
+            for (uint64_t off = 0; off < t->bytes; off += READ_BYTES) {
+                const size_t n = t->bytes - off < READ_BYTES ? (size_t)(t->bytes - off) : READ_BYTES;
+                MOE_TRY(moe__file_tensor_read(m->file, t, off, s->block + at + off, n));
+                done += n;
+                const moe_progress p = {sizeof p, MOE_PROGRESS_LOAD, 0, done, total};
+                if (o && o->progress && o->progress(&p, o->progress_user) != 0) return MOE_FAIL(ABORTED, "loading was stopped by the progress callback");
+            }
+            at += padded(t->bytes);
+        }
+    return MOE_OK;
+}
+
+static int ram_open(moe__store **out, const moe_model *m, const moe_model_options *o)
+{
+    int st;
+    ram_store *s = NULL;
+    const uint64_t n = block_bytes(m);
+    if (n > SIZE_MAX) return MOE_FAIL(NOMEM, "%s: %llu bytes of experts cannot be allocated", moe__file_name(m->file), (unsigned long long)n);
+    MOE_TRY_GOTO(MOE_NEW(&m->alloc, &s, 1, "expert store"), fail);
+    s->base.ops = &moe__store_ram;
+    s->model = m;
+    MOE_TRY_GOTO(MOE_NEW(&m->alloc, &s->first, (size_t)m->hp.n_layers * 3, "expert store"), fail);
+    MOE_TRY_GOTO(moe__alloc(&m->alloc, (void **)&s->block, (size_t)n, "resident experts"), fail);
+    MOE_TRY_GOTO(read_all(s, o, n), fail);
+    *out = &s->base;
+    return MOE_OK;
+fail:
+    ram_close(s ? &s->base : NULL);
+    return st;
+}
+
+static int ram_acquire(moe__store *base, const moe__expert_request *want, moe__expert_view *out)
+{
+    const ram_store *s = (const ram_store *)base;
+    const moe__layer *l = &s->model->layers[want->layer];
+    const uint8_t *p[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        const moe__matrix *w = &l->mat[roles[i]];
+        p[i] = s->block + s->first[want->layer * 3 + i] + (size_t)want->expert * w->n_out * w->row_bytes;
+    }
+    *out = (moe__expert_view){p[0], p[1], p[2], 0};
+    return MOE_OK;
+}
+
+static void ram_release(moe__store *base, const moe__expert_view *view) { (void)base; (void)view; }
+
+const moe__store_ops moe__store_ram = {"resident", overhead, resident, ram_open, ram_close, ram_acquire, ram_release};
+
+const moe__store_ops *moe__store_choose(const moe_model *m)
+{
+    return m->mapped && !(m->flags & MOE_OPEN_RESIDENT) ? &moe__store_map : &moe__store_ram;
+}

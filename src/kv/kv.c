@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* See kv.h. */
+#include "kv/kv.h"
+
+#include <string.h>
+
+#include "base/status.h"
+
+void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n_seq, int type_k, int type_v)
+{
+    memset(kv, 0, sizeof *kv);
+    kv->n_layers = h->n_layers;
+    kv->n_seq = n_seq;
+    kv->n_pages = (n_ctx + MOE_KV_PAGE - 1) / MOE_KV_PAGE + n_seq - 1; /* each further sequence may leave a page half empty */
+    kv->width_k = h->n_heads_kv * h->dim_head_k;
+    kv->width_v = h->n_heads_kv * h->dim_head_v;
+    kv->type_k = type_k;
+    kv->type_v = type_v;
+    kv->size_k = type_k == MOE_TYPE_F32 ? 4 : 2;
+    kv->size_v = type_v == MOE_TYPE_F32 ? 4 : 2;
+}
+
+void moe__kv_carve(moe__kv *kv, moe__carve *c)
+{
+    const uint64_t rows = (uint64_t)kv->n_layers * kv->n_pages * MOE_KV_PAGE; /* < 2^10 * 2^27: the products below are checked */
+    kv->k = moe__carve_take(c, rows, (uint64_t)kv->width_k * kv->size_k);
+    kv->v = moe__carve_take(c, rows, (uint64_t)kv->width_v * kv->size_v);
+    MOE_CARVE(c, kv->token, (uint64_t)kv->n_pages * MOE_KV_PAGE);
+    MOE_CARVE(c, kv->refs, kv->n_pages);
+    MOE_CARVE(c, kv->free_page, kv->n_pages);
+    MOE_CARVE(c, kv->seq, kv->n_seq);
+    MOE_CARVE(c, kv->table, (uint64_t)kv->n_seq * kv->n_pages);
+    MOE_CARVE(c, kv->journal, (uint64_t)kv->n_pages + kv->n_seq);
+}
+
+void moe__kv_reset(moe__kv *kv)
+{
+    memset(kv->refs, 0, kv->n_pages * sizeof *kv->refs);
+    memset(kv->seq, 0, kv->n_seq * sizeof *kv->seq);
+    kv->n_free = kv->n_pages;
+    for (uint32_t i = 0; i < kv->n_pages; i++) kv->free_page[i] = kv->n_pages - 1 - i;
+    kv->n_journal = 0;
+}
+
+static void drop_page(moe__kv *kv, uint32_t page)
+{
+    if (--kv->refs[page] == 0) kv->free_page[kv->n_free++] = page;
+}
+
+/* Copies a page's first n positions in all layers. */
+static void copy_page(moe__kv *kv, uint32_t from, uint32_t to, uint32_t n)
+{
+    const size_t page_k = (size_t)MOE_KV_PAGE * kv->width_k * kv->size_k, page_v = (size_t)MOE_KV_PAGE * kv->width_v * kv->size_v;
+    for (uint32_t l = 0; l < kv->n_layers; l++) {
+        const size_t base = (size_t)l * kv->n_pages;
+        memcpy(kv->k + (base + to) * page_k, kv->k + (base + from) * page_k, page_k / MOE_KV_PAGE * n);
+        memcpy(kv->v + (base + to) * page_v, kv->v + (base + from) * page_v, page_v / MOE_KV_PAGE * n);
+    }
+    memcpy(kv->token + (size_t)to * MOE_KV_PAGE, kv->token + (size_t)from * MOE_KV_PAGE, n * sizeof *kv->token);
+}
+
+/* Puts a fresh page at a table entry and notes what stood there. */
+static int fresh_page(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t old)
+{
+    if (kv->n_free == 0)
+        return MOE_FAIL(FULL, "the KV cache is full: all %u pages of %u positions are taken (sequence %u has %u tokens)", kv->n_pages,
+                        MOE_KV_PAGE, q, kv->seq[q].len);
+    const uint32_t page = kv->free_page[--kv->n_free];
+    kv->refs[page] = 1;
+    kv->table[(size_t)q * kv->n_pages + slot] = page;
+    kv->journal[kv->n_journal++] = (moe__kv_change){q, slot, old};
+    return MOE_OK;
+}
+
+int moe__kv_reserve(moe__kv *kv, uint32_t q, uint32_t n)
+{
+    moe__kv_seq *s = &kv->seq[q];
+    const uint32_t have = s->len % MOE_KV_PAGE, slot = s->len / MOE_KV_PAGE;
+    if (n && have) { /* the last page is half full: it must be ours alone */
+        const uint32_t old = kv->table[(size_t)q * kv->n_pages + slot];
+        if (kv->refs[old] > 1) {
+            MOE_TRY(fresh_page(kv, q, slot, old));
+            copy_page(kv, old, kv->table[(size_t)q * kv->n_pages + slot], have);
+        }
+    }
+    const uint64_t want = ((uint64_t)s->len + n + MOE_KV_PAGE - 1) / MOE_KV_PAGE;
+    for (; s->n_pages < want; s->n_pages++) MOE_TRY(fresh_page(kv, q, s->n_pages, MOE_KV_NO_PAGE));
+    return MOE_OK;
+}
+
+void moe__kv_commit(moe__kv *kv)
+{
+    for (uint32_t i = 0; i < kv->n_journal; i++)
+        if (kv->journal[i].old != MOE_KV_NO_PAGE) drop_page(kv, kv->journal[i].old);
+    kv->n_journal = 0;
+    for (uint32_t q = 0; q < kv->n_seq; q++) moe__kv_truncate(kv, q, kv->seq[q].len);
+}
+
+void moe__kv_rollback(moe__kv *kv)
+{
+    while (kv->n_journal) {
+        const moe__kv_change c = kv->journal[--kv->n_journal];
+        uint32_t *entry = &kv->table[(size_t)c.seq * kv->n_pages + c.slot];
+        drop_page(kv, *entry);
+        if (c.old == MOE_KV_NO_PAGE) kv->seq[c.seq].n_pages--;
+        else *entry = c.old;
+    }
+}
+
+void moe__kv_copy(moe__kv *kv, uint32_t from, uint32_t to)
+{
+    if (from == to) return;
+    moe__kv_truncate(kv, to, 0);
+    const moe__kv_seq s = kv->seq[from];
+    for (uint32_t i = 0; i < s.n_pages; i++) {
+        const uint32_t page = kv->table[(size_t)from * kv->n_pages + i];
+        kv->table[(size_t)to * kv->n_pages + i] = page;
+        kv->refs[page]++;
+    }
+    kv->seq[to] = s;
+}
+
+void moe__kv_truncate(moe__kv *kv, uint32_t q, uint32_t keep)
+{
+    moe__kv_seq *s = &kv->seq[q];
+    const uint32_t want = (keep + MOE_KV_PAGE - 1) / MOE_KV_PAGE;
+    while (s->n_pages > want) drop_page(kv, kv->table[(size_t)q * kv->n_pages + --s->n_pages]);
+    s->len = keep;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The KV cache: pages of 64 positions, shared by the sequences of a session through counts and copied when a shared, half-filled page is
+ * written to. Positions of a sequence are logical (0, 1, 2 ...), so attention reads the same numbers in the same order wherever the
+ * pages lie. An eval reserves first and commits at its end; until then a journal can undo everything.
+ */
+#ifndef MOE_KV_KV_H
+#define MOE_KV_KV_H
+
+#include "arch/arch.h"
+#include "base/carve.h"
+
+#define MOE_KV_PAGE 64u
+#define MOE_KV_NO_PAGE UINT32_MAX
+
+typedef struct moe__kv_seq {
+    uint32_t len;     /* committed positions */
+    uint32_t n_pages; /* in its row of the table, reserved ones included */
+} moe__kv_seq;
+
+typedef struct moe__kv_change {
+    uint32_t seq, slot; /* table entry that changed */
+    uint32_t old;       /* page that stood there, or MOE_KV_NO_PAGE if the entry is new */
+} moe__kv_change;
+
+typedef struct moe__kv {
+    uint32_t n_layers, n_pages, n_seq;
+    uint32_t width_k, width_v;   /* elements of one position in one layer: kv heads * head width */
+    int type_k, type_v;          /* MOE_TYPE_F16 or MOE_TYPE_F32 */
+    uint32_t size_k, size_v;     /* bytes of an element */
+    uint8_t *k, *v;              /* [n_layers][n_pages][MOE_KV_PAGE][width] */
+    moe_token *token;            /* [n_pages][MOE_KV_PAGE] */
+    uint32_t *refs;              /* [n_pages] how many sequences use a page */
+    uint32_t *free_page;         /* [n_free] stack */
+    uint32_t n_free;
+    moe__kv_seq *seq;            /* [n_seq] */
+    uint32_t *table;             /* [n_seq][n_pages] page of every 64 positions */
+    moe__kv_change *journal;     /* [n_pages + n_seq] */
+    uint32_t n_journal;
+} moe__kv;
+
+/* Fills the sizes; n_ctx positions always fit, however they are spread over n_seq unshared sequences. */
+void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n_seq, int type_k, int type_v);
+/* Takes the arrays from c; called once to count and once for real (see base/carve.h). */
+void moe__kv_carve(moe__kv *kv, moe__carve *c);
+/* Empties everything. */
+void moe__kv_reset(moe__kv *kv);
+
+/* Makes room for n more positions of sequence q, its own to write to. E_FULL leaves the journal to be undone. */
+int moe__kv_reserve(moe__kv *kv, uint32_t q, uint32_t n);
+/* Ends an eval: sequences keep the lengths that were set with moe__kv_set_len, spare reserved pages go back. */
+void moe__kv_commit(moe__kv *kv);
+/* Ends an eval as if it had not been. */
+void moe__kv_rollback(moe__kv *kv);
+static inline void moe__kv_set_len(moe__kv *kv, uint32_t q, uint32_t len) { kv->seq[q].len = len; }
+
+void moe__kv_copy(moe__kv *kv, uint32_t from, uint32_t to);
+void moe__kv_truncate(moe__kv *kv, uint32_t q, uint32_t keep);
+
+static inline uint32_t moe__kv_page(const moe__kv *kv, uint32_t q, uint32_t pos)
+{
+    return kv->table[(size_t)q * kv->n_pages + pos / MOE_KV_PAGE];
+}
+
+/* Keys (values) of one layer at a position; the rest of its page follows, width elements apart. */
+static inline void *moe__kv_k(const moe__kv *kv, uint32_t layer, uint32_t q, uint32_t pos)
+{
+    const size_t row = ((size_t)layer * kv->n_pages + moe__kv_page(kv, q, pos)) * MOE_KV_PAGE + pos % MOE_KV_PAGE;
+    return kv->k + row * kv->width_k * kv->size_k;
+}
+
+static inline void *moe__kv_v(const moe__kv *kv, uint32_t layer, uint32_t q, uint32_t pos)
+{
+    const size_t row = ((size_t)layer * kv->n_pages + moe__kv_page(kv, q, pos)) * MOE_KV_PAGE + pos % MOE_KV_PAGE;
+    return kv->v + row * kv->width_v * kv->size_v;
+}
+
+static inline moe_token *moe__kv_token(const moe__kv *kv, uint32_t q, uint32_t pos)
+{
+    return &kv->token[(size_t)moe__kv_page(kv, q, pos) * MOE_KV_PAGE + pos % MOE_KV_PAGE];
+}
+
+#endif

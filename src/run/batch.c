@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One eval from end to end: check the batch, reserve KV room for all of it, run it in sub-batches, compute what is wanted, commit. Nothing
+ * of the session's state changes before the commit, so a failure anywhere only has to undo the reservation.
+ */
+#include <string.h>
+
+#include "base/os.h"
+#include "base/status.h"
+#include "run/session.h"
+
+static moe_seq seq_at(const moe_batch *b, size_t i) { return b->seq ? b->seq[i] : 0; }
+
+static uint32_t want_at(const moe_session *s, const moe_batch *b, size_t i)
+{
+    if (b->want) return b->want[i];
+    return s->seq_last[seq_at(b, i)] == i ? MOE_WANT_LOGITS : 0;
+}
+
+/* Tokens, sequences, positions; counts the tokens of each sequence. */
+static int check_tokens(moe_session *s, const moe_batch *b)
+{
+    memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new);
+    for (size_t i = 0; i < b->n_tokens; i++) {
+        const moe_token id = b->token[i];
+        const moe_seq q = seq_at(b, i);
+        if (id < 0 || (uint32_t)id >= s->m->hp.n_vocab)
+            return MOE_FAIL(RANGE, "batch token %zu: id %d: expected 0 to %u", i, id, s->m->hp.n_vocab - 1);
+        if (q < 0 || (uint32_t)q >= s->o.n_seq_max)
+            return MOE_FAIL(RANGE, "batch token %zu: sequence %d: expected 0 to %u", i, q, s->o.n_seq_max - 1);
+        const uint32_t next = s->kv.seq[q].len + s->seq_new[q];
+        if (b->pos && (b->pos[i] < 0 || (uint32_t)b->pos[i] != next))
+            return MOE_FAIL(RANGE, "batch token %zu: position %d: sequence %d goes on at %u", i, b->pos[i], q, next);
+        s->seq_new[q]++;
+        s->seq_last[q] = i;
+    }
+    return MOE_OK;
+}
+
+static int check_wants(moe_session *s, const moe_batch *b)
+{
+    s->n_staged = 0;
+    for (size_t i = 0; i < b->n_tokens; i++) {
+        const uint32_t want = want_at(s, b, i);
+        if (want & ~(MOE_WANT_LOGITS | MOE_WANT_HIDDEN)) return MOE_FAIL(INVALID, "batch token %zu: want 0x%x has unknown bits", i, want);
+        if (!want) continue;
+        if (s->n_staged == s->o.n_output_max)
+            return MOE_FAIL(FULL, "the batch wants results of more than n_output_max = %u rows", s->o.n_output_max);
+        s->output[s->n_staged++].want = want;
+    }
+    return MOE_OK;
+}
+
+static int reserve(moe_session *s)
+{
+    for (uint32_t q = 0; q < s->o.n_seq_max; q++)
+        if (s->seq_new[q]) MOE_TRY(moe__kv_reserve(&s->kv, q, s->seq_new[q]));
+    return MOE_OK;
+}
+
+/* Places rows first .. first+n-1 of the batch. seq_new counts up again from zero; n_out is the next output slot. */
+static void place_rows(moe_session *s, const moe_batch *b, size_t first, uint32_t n, uint32_t *n_out)
+{
+    s->n_rows = n;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t q = (uint32_t)seq_at(b, first + i);
+        s->place[i] = (moe__place){b->token[first + i], q, s->kv.seq[q].len + s->seq_new[q]++};
+        *moe__kv_token(&s->kv, q, s->place[i].pos) = s->place[i].token;
+        s->row_output[i] = want_at(s, b, first + i) ? (*n_out)++ : MOE_EXPERT_NONE;
+    }
+}
+
+static int report(const moe_session *s, size_t done, size_t total)
+{
+    const moe_progress p = {sizeof p, MOE_PROGRESS_PREFILL, 0, done, total};
+    if (s->o.progress && done < total && s->o.progress(&p, s->o.progress_user) != 0)
+        return MOE_FAIL(ABORTED, "the evaluation was stopped by the progress callback after %zu of %zu tokens", done, total);
+    return MOE_OK;
+}
+
+/* Runs all sub-batches; *done counts the tokens of those that are finished. */
+static int run(moe_session *s, const moe_batch *b, size_t *done)
+{
+    uint32_t n_out = 0;
+    memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new);
+    while (*done < b->n_tokens) {
+        const size_t left = b->n_tokens - *done;
+        const uint32_t n = left < s->o.n_batch_max ? (uint32_t)left : s->o.n_batch_max;
+        place_rows(s, b, *done, n, &n_out);
+        MOE_TRY(moe__forward(s));
+        *done += n;
+        MOE_TRY(report(s, *done, b->n_tokens));
+    }
+    return moe__head(s);
+}
+
+static void commit(moe_session *s, const moe_batch *b, size_t n_tokens)
+{
+    memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new);
+    for (size_t i = 0; i < n_tokens; i++) s->seq_new[seq_at(b, i)]++;
+    for (uint32_t q = 0; q < s->o.n_seq_max; q++)
+        if (s->seq_new[q]) moe__kv_set_len(&s->kv, q, s->kv.seq[q].len + s->seq_new[q]);
+    moe__kv_commit(&s->kv);
+}
+
+/* A batch of one token per sequence is a decode step. */
+static void count(moe_session *s, const moe_batch *b, uint64_t ns)
+{
+    int decode = 1;
+    for (uint32_t q = 0; q < s->o.n_seq_max; q++) decode &= s->seq_new[q] <= 1;
+    *(decode ? &s->stats.tokens_decode : &s->stats.tokens_prefill) += b->n_tokens;
+    *(decode ? &s->stats.ns_decode : &s->stats.ns_prefill) += ns;
+}
+
+int moe__eval(moe_session *s, const moe_batch *b)
+{
+    const uint64_t start = moe__os_now_ns();
+    MOE_TRY(check_tokens(s, b));
+    MOE_TRY(check_wants(s, b));
+    size_t done = 0;
+    s->busy = 1;
+    int st = reserve(s);
+    if (st == MOE_OK) st = run(s, b, &done);
+    s->busy = 0;
+    if (st == MOE_OK) {
+        commit(s, b, b->n_tokens);
+        count(s, b, moe__os_now_ns() - start);
+        return MOE_OK;
+    }
+    atomic_store(&s->interrupt, 0); /* the eval that stopped takes the request with it */
+    if (st == MOE_E_ABORTED && (s->o.flags & MOE_SESSION_KEEP_PARTIAL) && done) {
+        commit(s, b, done);
+        s->n_logits = s->n_hidden = 0; /* results of an earlier position would mislead */
+    } else {
+        moe__kv_rollback(&s->kv);
+    }
+    return st;
+}

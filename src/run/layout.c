@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sizes of everything a session holds, in one place: once counted for the plan, once cut from the arena. Shapes in comments; R =
+ * n_batch_max rows, O = n_output_max rows, P = pairs in flight.
+ */
+#include <string.h>
+
+#include "base/opts.h"
+#include "base/status.h"
+#include "run/session.h"
+
+/* Pairs in flight at most: enough for whole batches of usual models, bounded for wide ones. Changing k changes no memory. */
+#define PAIRS_MAX 4096u
+
+static int kv_type(int32_t *type, const char *name)
+{
+    if (*type == 0) *type = MOE_TYPE_F16;
+    else if (*type == MOE_KV_F32) *type = MOE_TYPE_F32;
+    else if (*type != MOE_TYPE_F16) return MOE_FAIL(INVALID, "session options: %s %d: expected MOE_TYPE_F16 or MOE_KV_F32", name, *type);
+    return MOE_OK;
+}
+
+int moe__session_options(moe_session_options *out, const moe_session_options *o, const moe_model *m)
+{
+    *out = (moe_session_options)MOE_SESSION_OPTIONS_INIT;
+    if (o) MOE_TRY(moe__opts_copy(out, sizeof *out, o, "moe_session_options"));
+    if (out->flags & ~(MOE_SESSION_KEEP_PARTIAL | MOE_SESSION_EXACT_ACT))
+        return MOE_FAIL(INVALID, "session options: flags 0x%x are unknown", out->flags);
+    MOE_TRY(kv_type(&out->kv_type_k, "kv_type_k"));
+    MOE_TRY(kv_type(&out->kv_type_v, "kv_type_v"));
+    if (!out->n_ctx) out->n_ctx = m->hp.n_ctx_train < 4096 ? m->hp.n_ctx_train : 4096;
+    if (!out->n_seq_max) out->n_seq_max = 1;
+    if (!out->n_batch_max) out->n_batch_max = 512;
+    if (out->n_batch_max > out->n_ctx) out->n_batch_max = out->n_ctx;
+    if (!out->n_output_max) out->n_output_max = out->n_seq_max;
+    if (out->n_ctx > 1u << 30) return MOE_FAIL(INVALID, "session options: n_ctx %u: expected at most %u", out->n_ctx, 1u << 30);
+    if (out->n_seq_max > 65536) return MOE_FAIL(INVALID, "session options: n_seq_max %u: expected at most 65536", out->n_seq_max);
+    if (out->n_batch_max > 65536) return MOE_FAIL(INVALID, "session options: n_batch_max %u: expected at most 65536", out->n_batch_max);
+    if (out->n_output_max > 1u << 20) return MOE_FAIL(INVALID, "session options: n_output_max %u: expected at most %u", out->n_output_max, 1u << 20);
+    if (out->n_threads < 0 || (uint32_t)out->n_threads > MOE_TEAM_MAX)
+        return MOE_FAIL(INVALID, "session options: n_threads %d: expected 0 to %u", out->n_threads, MOE_TEAM_MAX);
+    return MOE_OK;
+}
+
+/* A row buffer with room for every format in `formats`. */
+static void carve_rows(moe__rows *r, moe__carve *c, uint64_t n, uint32_t width, uint32_t formats)
+{
+    r->width = width;
+    MOE_CARVE(c, r->f32, n * width);
+    for (int a = 0; a < MOE_N_ACTS; a++) {
+        r->act_bytes[a] = moe__act_bytes((moe__act)a, width);
+        r->act[a] = a == MOE_ACT_F32 ? (void *)r->f32 : formats & MOE_ACT_BIT(a) ? moe__carve_take(c, n, r->act_bytes[a]) : NULL;
+    }
+}
+
+/* Every format that any step reads a buffer in; the head reads H too. */
+static uint32_t formats_of(const moe_session *s, uint8_t buf)
+{
+    uint32_t formats = 0;
+    const int exact = moe__session_exact(s);
+    for (uint32_t l = 0; l < s->m->hp.n_layers; l++)
+        for (int r = N_MODEL_ROLES; r < N_ROLES; r++) {
+            const moe__matrix *w = &s->m->layers[l].mat[r];
+            const int reads_a = r == ROLE_ATTN_OUTPUT;
+            if (w->type && (buf == BUF_A) == reads_a) formats |= MOE_ACT_BIT(moe__matrix_act(w, exact));
+        }
+    return buf == BUF_H ? formats | MOE_ACT_BIT(moe__matrix_act(&s->m->head, exact)) : formats;
+}
+
+static void carve_buffers(moe_session *s, moe__carve *c)
+{
+    const moe__hparams *h = &s->m->hp;
+    const uint64_t n = s->o.n_batch_max;
+    const uint32_t attn = (uint32_t)moe__width_of(h, W_ATTN);
+    carve_rows(&s->buf[BUF_X], c, n, h->dim, 0);
+    carve_rows(&s->buf[BUF_H], c, n, h->dim, formats_of(s, BUF_H));
+    carve_rows(&s->buf[BUF_A], c, n, attn, formats_of(s, BUF_A));
+    carve_rows(&s->buf[BUF_Y], c, n, h->dim, 0);
+    MOE_CARVE(c, s->attn.q, n * moe__width_of(h, W_Q));
+    MOE_CARVE(c, s->attn.k, n * moe__width_of(h, W_K));
+    MOE_CARVE(c, s->attn.v, n * moe__width_of(h, W_V));
+    MOE_CARVE(c, s->attn.turn, n * h->n_rot);
+    MOE_CARVE(c, s->place, n);
+    MOE_CARVE(c, s->row_output, n);
+    MOE_CARVE(c, s->view_token, n);
+    MOE_CARVE(c, s->view_pos, n);
+    MOE_CARVE(c, s->view_seq, n);
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static void carve_experts(moe_session *s, moe__carve *c)
+{
+    const moe__hparams *h = &s->m->hp;
+    const uint64_t n = s->o.n_batch_max, n_pairs = n * h->top_k;
+    const uint64_t pairs = max_u64(h->n_experts, min_u64(n_pairs, PAIRS_MAX)); /* a row may want all experts one day */
+    MOE_CARVE(c, s->router_logits, n * h->n_experts);
+    MOE_CARVE(c, s->routes.offset, n + 1);
+    MOE_CARVE(c, s->routes.expert, n_pairs);
+    MOE_CARVE(c, s->routes.weight, n_pairs);
+    moe__dispatch_carve(&s->dispatch, c, (uint32_t)pairs, h->n_experts);
+    MOE_CARVE(c, s->job, h->n_experts);
+    s->max_slots = (uint32_t)pairs;
+    s->mid_floats = max_u64(pairs * h->dim_ff_expert, max_u64(h->dim_ff, h->dim_ff_shared));
+    MOE_CARVE(c, s->mid, s->mid_floats);
+    MOE_CARVE(c, s->mid_up, s->mid_floats);
+    /* Packed rows: the widest need per element is that of the format itself, plus one block per row at most. */
+    s->mid_act[MOE_ACT_F32] = s->mid;
+    s->mid_act[MOE_ACT_Q8_32] = moe__carve_take(c, s->mid_floats / 32 + 1, sizeof(moe__act32));
+    s->mid_act[MOE_ACT_Q8_256] = moe__carve_take(c, s->mid_floats / 256 + 1, sizeof(moe__act256));
+    MOE_CARVE(c, s->slot_out, pairs * h->dim);
+    MOE_CARVE(c, s->shared_gate, n);
+}
+
+static void carve_outputs(moe_session *s, moe__carve *c)
+{
+    const uint64_t n = s->o.n_output_max;
+    MOE_CARVE(c, s->output, n);
+    MOE_CARVE(c, s->stage, n * s->m->hp.dim);
+    MOE_CARVE(c, s->hidden, n * s->m->hp.dim);
+    MOE_CARVE(c, s->hidden_next, n * s->m->hp.dim);
+    MOE_CARVE(c, s->logits, n * s->m->hp.n_vocab);
+    MOE_CARVE(c, s->seq_new, s->o.n_seq_max);
+    MOE_CARVE(c, s->seq_last, s->o.n_seq_max);
+}
+
+size_t moe__session_scratch(const moe_session *s)
+{
+    const moe__hparams *h = &s->m->hp;
+    uint64_t n = max_u64(moe__attn_scratch(h), h->n_experts);
+    /* an exact row: the longest input of any matrix */
+    n = max_u64(n, max_u64(max_u64(h->dim, moe__width_of(h, W_ATTN)), max_u64(h->dim_ff_expert, max_u64(h->dim_ff, h->dim_ff_shared))));
+    return (size_t)((n + 31) / 16 * 16); /* a cache line between members */
+}
+
+int moe__session_layout(moe_session *s, moe__carve *kv, moe__carve *rest)
+{
+    moe__kv_size(&s->kv, &s->m->hp, s->o.n_ctx, s->o.n_seq_max, s->o.kv_type_k, s->o.kv_type_v);
+    moe__kv_carve(&s->kv, kv);
+    s->n_steps = moe__program_size(s->m);
+    MOE_CARVE(rest, s->step, s->n_steps);
+    carve_buffers(s, rest);
+    carve_experts(s, rest);
+    carve_outputs(s, rest);
+    if (kv->used > SIZE_MAX / 4 || rest->used > SIZE_MAX / 4)
+        return MOE_FAIL(NOMEM, "a session with n_ctx %u, n_seq_max %u, n_batch_max %u, n_output_max %u does not fit into the address space",
+                        s->o.n_ctx, s->o.n_seq_max, s->o.n_batch_max, s->o.n_output_max);
+    return MOE_OK;
+}
+
+int moe__session_memory(const moe_model *m, const moe_session_options *o, moe_memory *out)
+{
+    moe_session s = {.m = (moe_model *)m}; /* only read */
+    MOE_TRY(moe__session_options(&s.o, o, m));
+    moe__carve kv = {0}, rest = {0};
+    MOE_TRY(moe__session_layout(&s, &kv, &rest));
+    const uint32_t n_threads = s.o.n_threads ? (uint32_t)s.o.n_threads : moe__cpu_count();
+    out->kv = kv.used;
+    out->scratch = MOE_BLOCK_BYTES(rest.used) + MOE_BLOCK_BYTES(sizeof s) + moe__team_bytes(n_threads) +
+                   MOE_BLOCK_BYTES((uint64_t)n_threads * moe__session_scratch(&s) * sizeof(float));
+    out->private_bytes += out->kv + out->scratch;
+    return MOE_OK;
+}

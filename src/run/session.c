@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* Making and ending sessions, and their teams of threads. */
+#include "run/session.h"
+
+#include "base/opts.h"
+#include "base/status.h"
+
+static int make_team(const moe_session *s, uint32_t n, moe__team **team, float **scratch)
+{
+    const moe__allocator *a = &s->m->alloc;
+    MOE_TRY(moe__team_create(team, a, n, s->o.executor ? &s->executor : NULL));
+    const int st = moe__alloc_array(a, (void **)scratch, moe__team_size(*team), s->scratch_floats * sizeof(float), "thread scratch");
+    if (st < 0) moe__team_free(*team);
+    return st;
+}
+
+int moe__session_threads(moe_session *s, uint32_t n)
+{
+    moe__team *team;
+    float *scratch;
+    MOE_TRY(make_team(s, n, &team, &scratch));
+    moe__team_free(s->team);
+    moe__free(&s->m->alloc, s->scratch);
+    s->team = team;
+    s->scratch = scratch;
+    s->n_threads = moe__team_size(team);
+    return MOE_OK;
+}
+
+static int fill(moe_session *s)
+{
+    moe__carve kv = {0}, rest = {0};
+    MOE_TRY(moe__session_layout(s, &kv, &rest));
+    s->arena_bytes = kv.used + rest.used;
+    s->kv_bytes = kv.used;
+    MOE_TRY(moe__alloc(&s->m->alloc, &s->arena, (size_t)s->arena_bytes, "session"));
+    kv = (moe__carve){s->arena, 0};
+    rest = (moe__carve){(char *)s->arena + s->kv_bytes, 0};
+    MOE_TRY(moe__session_layout(s, &kv, &rest));
+    moe__kv_reset(&s->kv);
+    s->attn.m = s->m;
+    s->attn.kv = &s->kv;
+    s->attn.place = s->place;
+    MOE_TRY(moe__router_init(&s->router, &s->m->route, s->m->hp.n_experts));
+    moe__program_build(s);
+    s->scratch_floats = moe__session_scratch(s);
+    return moe__session_threads(s, (uint32_t)s->o.n_threads);
+}
+
+int moe__session_create(moe_session **out, moe_model *m, const moe_session_options *o)
+{
+    if (m->flags & MOE_OPEN_METADATA_ONLY) return MOE_FAIL(STATE, "the model was opened with MOE_OPEN_METADATA_ONLY: it has no weights");
+    moe_session_options opts;
+    MOE_TRY(moe__session_options(&opts, o, m));
+    moe_executor executor = {.size = sizeof executor};
+    if (opts.executor) MOE_TRY(moe__opts_copy(&executor, sizeof executor, opts.executor, "moe_executor"));
+    moe_session *s;
+    MOE_TRY(MOE_NEW(&m->alloc, &s, 1, "session"));
+    s->m = moe_model_retain(m);
+    s->o = opts;
+    s->executor = executor;
+    if (opts.executor) s->o.executor = &s->executor;
+    s->stats.size = sizeof s->stats;
+    const int st = fill(s);
+    if (st < 0) {
+        moe__session_free(s);
+        return st;
+    }
+    *out = s;
+    return MOE_OK;
+}
+
+void moe__session_free(moe_session *s)
+{
+    if (!s) return;
+    moe_model *m = s->m;
+    moe__team_free(s->team);
+    moe__free(&m->alloc, s->scratch);
+    moe__free(&m->alloc, s->arena);
+    moe__free(&m->alloc, s);
+    moe_model_release(m);
+}

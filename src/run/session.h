@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A session: all that changes while a model runs. One arena holds every buffer, cut once at creation (layout.c), so that eval allocates
+ * nothing and moe_plan answers from the same code. forward.c walks the program; ops.c holds the operations.
+ */
+#ifndef MOE_RUN_SESSION_H
+#define MOE_RUN_SESSION_H
+
+#include <stdatomic.h>
+
+#include "attn/attn.h"
+#include "base/work.h"
+#include "dispatch/dispatch.h"
+#include "expert/ffn.h"
+#include "kv/kv.h"
+#include "model/model.h"
+#include "route/router.h"
+
+/* One step of the program: a layer's step with what depends on the weights filled in. */
+typedef struct moe__run_step {
+    uint8_t op, in, out, role;
+    uint32_t layer;
+    uint32_t formats; /* activation formats that later steps read `out` in */
+} moe__run_step;
+
+/* A row whose result the caller wants. */
+typedef struct moe__output {
+    uint32_t want; /* MOE_WANT_* */
+} moe__output;
+
+typedef struct moe__observer {
+    int (*fn)(const moe_route_view *v, void *user);
+    void *user;
+} moe__observer;
+
+struct moe_session {
+    moe_model *m;
+    moe_session_options o; /* defaults filled in */
+    moe_executor executor;
+    moe__team *team;
+    uint32_t n_threads;
+    void *arena;
+    uint64_t arena_bytes, kv_bytes;
+
+    moe__run_step *step; /* the program */
+    size_t n_steps;
+
+    /* rows of the sub-batch: [n_batch_max] */
+    uint32_t n_rows;
+    moe__place *place;
+    uint32_t *row_output; /* output slot of a row, or MOE_EXPERT_NONE */
+    moe__rows buf[N_BUFS];
+    moe__attn attn;
+    moe__kv kv;
+
+    /* routing and experts */
+    moe__router router;
+    float *router_logits; /* [n_batch_max][n_experts] */
+    moe__routes routes;
+    moe__dispatch dispatch;
+    moe__ffn_job *job;    /* [max(n_experts, 1)] */
+    moe__ffn ffn;         /* of the tile at hand, written by member 0 */
+    float *mid, *mid_up;  /* [mid_floats] */
+    void *mid_act[MOE_N_ACTS];
+    uint64_t mid_floats;
+    float *slot_out;      /* [max_slots][dim] results of pairs */
+    float *shared_gate;   /* [n_batch_max] */
+    uint32_t max_slots;
+
+    /* results */
+    moe__output *output;  /* [n_output_max] of the eval under way */
+    float *stage;         /* [n_output_max][dim] their final rows */
+    uint32_t n_staged;
+    float *hidden, *logits; /* [n_output_max][dim], [n_output_max][n_vocab]: of the last eval */
+    float *hidden_next;     /* becomes hidden when the eval succeeds */
+    uint32_t n_hidden, n_logits;
+
+    /* per sequence, [n_seq_max], used while a batch is checked */
+    uint32_t *seq_new;  /* tokens in the batch */
+    size_t *seq_last;   /* index of the last one */
+
+    /* the walk */
+    moe__work work;
+    float *scratch;     /* [n_threads][scratch_floats] */
+    size_t scratch_floats;
+    size_t pc;
+    int stop[2];
+    atomic_int fault;   /* status of a step that failed, 0 if none */
+    atomic_uint fault_layer;
+    atomic_int interrupt;
+    int busy;
+    moe__observer observer;
+    moe_token *view_token; /* [n_batch_max] what the observer is shown */
+    moe_pos *view_pos;
+    moe_seq *view_seq;
+    moe_stats stats;
+    uint64_t clock;     /* start of the step under way */
+};
+
+/* layout.c */
+int moe__session_options(moe_session_options *out, const moe_session_options *o, const moe_model *m);
+/* Sizes of everything; the session needs m and o only. */
+int moe__session_layout(moe_session *s, moe__carve *kv, moe__carve *rest);
+size_t moe__session_scratch(const moe_session *s); /* floats of one member */
+/* Adds a session's bytes to *out. */
+int moe__session_memory(const moe_model *m, const moe_session_options *o, moe_memory *out);
+
+/* session.c */
+int moe__session_create(moe_session **out, moe_model *m, const moe_session_options *o);
+void moe__session_free(moe_session *s);
+int moe__session_threads(moe_session *s, uint32_t n);
+
+/* program.c */
+size_t moe__program_size(const moe_model *m);
+void moe__program_build(moe_session *s);
+/* Formats that the steps after `i` read buffer `buf` in. */
+uint32_t moe__program_formats(const moe_model *m, const moe__run_step *step, size_t n, size_t i, uint8_t buf, int exact);
+
+/* batch.c: the whole eval: check, reserve, run sub-batches, head, commit or roll back */
+int moe__eval(moe_session *s, const moe_batch *b);
+
+/* forward.c: the rows in s->place through all layers */
+int moe__forward(moe_session *s);
+/* ops.c: one step, run by every member of the team; ends with a meeting. */
+void moe__op_run(moe_session *s, moe__worker *w, const moe__run_step *step);
+/* head.c: staged rows -> hidden states and logits. */
+int moe__head(moe_session *s);
+
+/* state_io.c */
+int moe__session_save(const moe_session *s, moe_write_fn fn, void *user);
+int moe__session_load(moe_session *s, moe_read_fn fn, void *user);
+
+static inline int moe__session_exact(const moe_session *s) { return (s->o.flags & MOE_SESSION_EXACT_ACT) != 0; }
+static inline float *moe__session_member(const moe_session *s, const moe__worker *w) { return s->scratch + w->index * s->scratch_floats; }
+static inline float *moe__session_exact_row(const moe_session *s, const moe__worker *w)
+{
+    return moe__session_exact(s) ? moe__session_member(s, w) : NULL;
+}
+
+#endif

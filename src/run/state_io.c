@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Saving and loading a session (docs/formats/session.md). Little-endian: a head with magic, version, model fingerprint and sizes; then for
+ * each sequence that has tokens its number, length, tokens, and for every layer its keys and values in logical order; then the last
+ * logits and hidden states; then XXH64 over all that came before. A load reads everything into memory of its own and checks the sum
+ * before it touches the session.
+ */
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "run/session.h"
+
+#define VERSION 1u
+static const char magic[8] = {'M', 'O', 'E', 'S', 'E', 'S', 'S', '\n'};
+
+enum { HEAD_VERSION, HEAD_TYPE_K, HEAD_TYPE_V, HEAD_WIDTH_K, HEAD_WIDTH_V, HEAD_LAYERS, HEAD_VOCAB, HEAD_DIM, HEAD_SEQS, HEAD_LOGITS,
+       HEAD_HIDDEN, HEAD_N };
+
+/* ---- numbers as bytes ---- */
+
+static void put32(uint8_t *p, uint32_t x)
+{
+    for (int i = 0; i < 4; i++) p[i] = (uint8_t)(x >> 8 * i);
+}
+
+static uint32_t get32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
+
+static void put64(uint8_t *p, uint64_t x)
+{
+    put32(p, (uint32_t)x);
+    put32(p + 4, (uint32_t)(x >> 32));
+}
+
+static uint64_t get64(const uint8_t *p) { return get32(p) | (uint64_t)get32(p + 4) << 32; }
+
+static int big_endian(void)
+{
+    const uint16_t one = 1;
+    uint8_t first;
+    memcpy(&first, &one, 1);
+    return first == 0;
+}
+
+/* Turns elements of 2 or 4 bytes between the machine's order and the file's, in place. */
+static void to_file_order(void *data, size_t n, size_t size)
+{
+    uint8_t *p = data;
+    if (!big_endian()) return;
+    for (size_t i = 0; i < n; i++, p += size)
+        for (size_t j = 0; j < size / 2; j++) {
+            const uint8_t t = p[j];
+            p[j] = p[size - 1 - j];
+            p[size - 1 - j] = t;
+        }
+}
+
+/* ---- save ---- */
+
+typedef struct sink {
+    moe_write_fn fn;
+    void *user;
+    moe__hash hash;
+} sink;
+
+static int put(sink *k, const void *data, size_t n)
+{
+    if (n == 0) return MOE_OK;
+    moe__hash_add(&k->hash, data, n);
+    const int st = k->fn(data, n, k->user);
+    if (st < 0 && !*moe__last_error()) return moe__fail(st, "saving the session: the write callback returned %d", st);
+    return st > 0 ? MOE_FAIL(CALLBACK, "saving the session: the write callback returned %d: expected 0 or a negative value", st) : st;
+}
+
+/* Elements in the file's order, through a small buffer. */
+static int put_elements(sink *k, const void *data, size_t n, size_t size)
+{
+    uint8_t part[4096];
+    const size_t step = sizeof part / size;
+    for (size_t i = 0; i < n; i += step) {
+        const size_t m = n - i < step ? n - i : step;
+        memcpy(part, (const uint8_t *)data + i * size, m * size);
+        to_file_order(part, m, size);
+        MOE_TRY(put(k, part, m * size));
+    }
+    return MOE_OK;
+}
+
+static int put_head(sink *k, const moe_session *s)
+{
+    uint8_t head[sizeof magic + 8 + 4 * HEAD_N];
+    uint32_t n_seqs = 0;
+    for (uint32_t q = 0; q < s->o.n_seq_max; q++) n_seqs += s->kv.seq[q].len != 0;
+    const uint32_t word[HEAD_N] = {
+        [HEAD_VERSION] = VERSION, [HEAD_TYPE_K] = (uint32_t)s->kv.type_k, [HEAD_TYPE_V] = (uint32_t)s->kv.type_v, [HEAD_WIDTH_K] = s->kv.width_k,
+        [HEAD_WIDTH_V] = s->kv.width_v, [HEAD_LAYERS] = s->kv.n_layers, [HEAD_VOCAB] = s->m->hp.n_vocab, [HEAD_DIM] = s->m->hp.dim,
+        [HEAD_SEQS] = n_seqs, [HEAD_LOGITS] = s->n_logits, [HEAD_HIDDEN] = s->n_hidden};
+    memcpy(head, magic, sizeof magic);
+    put64(head + sizeof magic, s->m->fingerprint);
+    for (int i = 0; i < HEAD_N; i++) put32(head + sizeof magic + 8 + 4 * i, word[i]);
+    return put(k, head, sizeof head);
+}
+
+static int put_seq(sink *k, const moe_session *s, uint32_t q)
+{
+    const moe__kv *kv = &s->kv;
+    const uint32_t len = kv->seq[q].len;
+    uint8_t head[8];
+    put32(head, q);
+    put32(head + 4, len);
+    MOE_TRY(put(k, head, sizeof head));
+    for (uint32_t p = 0; p < len; p++) MOE_TRY(put_elements(k, moe__kv_token(kv, q, p), 1, 4));
+    for (uint32_t l = 0; l < kv->n_layers; l++)
+        for (uint32_t p = 0; p < len; p += MOE_KV_PAGE) {
+            const size_t n = len - p < MOE_KV_PAGE ? len - p : MOE_KV_PAGE;
+            MOE_TRY(put_elements(k, moe__kv_k(kv, l, q, p), n * kv->width_k, kv->size_k));
+            MOE_TRY(put_elements(k, moe__kv_v(kv, l, q, p), n * kv->width_v, kv->size_v));
+        }
+    return MOE_OK;
+}
+
+int moe__session_save(const moe_session *s, moe_write_fn fn, void *user)
+{
+    sink k = {.fn = fn, .user = user};
+    uint8_t sum[8];
+    moe__hash_init(&k.hash);
+    MOE_TRY(put_head(&k, s));
+    for (uint32_t q = 0; q < s->o.n_seq_max; q++)
+        if (s->kv.seq[q].len) MOE_TRY(put_seq(&k, s, q));
+    MOE_TRY(put_elements(&k, s->logits, (size_t)s->n_logits * s->m->hp.n_vocab, 4));
+    MOE_TRY(put_elements(&k, s->hidden, (size_t)s->n_hidden * s->m->hp.dim, 4));
+    put64(sum, moe__hash_get(&k.hash));
+    return put(&k, sum, sizeof sum);
+}
+
+/* ---- load ---- */
+
+typedef struct source {
+    moe_read_fn fn;
+    void *user;
+    moe__hash hash;
+} source;
+
+static int get(source *k, void *data, size_t n)
+{
+    if (n == 0) return MOE_OK;
+    const int st = k->fn(data, n, k->user);
+    if (st < 0 && !*moe__last_error()) return moe__fail(st, "loading a session: the read callback returned %d", st);
+    if (st > 0) return MOE_FAIL(CALLBACK, "loading a session: the read callback returned %d: expected 0 or a negative value", st);
+    MOE_TRY(st);
+    moe__hash_add(&k->hash, data, n);
+    return MOE_OK;
+}
+
+/* What was read of one sequence, before the session is touched. */
+typedef struct saved_seq {
+    uint32_t seq, len;
+    uint8_t *data; /* tokens, then per layer and page keys and values */
+    size_t bytes;
+} saved_seq;
+
+typedef struct saved {
+    uint32_t word[HEAD_N];
+    saved_seq *seq; /* [word[HEAD_SEQS]] */
+    float *logits, *hidden;
+} saved;
+
+static int same(const char *what, uint32_t want, uint32_t found)
+{
+    return want == found ? MOE_OK : MOE_FAIL(STATE, "the saved session does not fit: %s: expected %u, found %u", what, want, found);
+}
+
+static int get_head(source *k, const moe_session *s, saved *v)
+{
+    uint8_t head[sizeof magic + 8 + 4 * HEAD_N];
+    MOE_TRY(get(k, head, sizeof head));
+    if (memcmp(head, magic, sizeof magic) != 0) return MOE_FAIL(FORMAT, "this is not a saved session: the first 8 bytes are wrong");
+    for (int i = 0; i < HEAD_N; i++) v->word[i] = get32(head + sizeof magic + 8 + 4 * i);
+    if (v->word[HEAD_VERSION] != VERSION)
+        return MOE_FAIL(VERSION, "saved session: format version: expected %u, found %u", VERSION, v->word[HEAD_VERSION]);
+    if (get64(head + sizeof magic) != s->m->fingerprint)
+        return MOE_FAIL(STATE, "the saved session belongs to another model (fingerprint %016llx, this model has %016llx)",
+                        (unsigned long long)get64(head + sizeof magic), (unsigned long long)s->m->fingerprint);
+    MOE_TRY(same("key type", (uint32_t)s->kv.type_k, v->word[HEAD_TYPE_K]));
+    MOE_TRY(same("value type", (uint32_t)s->kv.type_v, v->word[HEAD_TYPE_V]));
+    MOE_TRY(same("key width", s->kv.width_k, v->word[HEAD_WIDTH_K]));
+    MOE_TRY(same("value width", s->kv.width_v, v->word[HEAD_WIDTH_V]));
+    MOE_TRY(same("layers", s->kv.n_layers, v->word[HEAD_LAYERS]));
+    MOE_TRY(same("vocabulary", s->m->hp.n_vocab, v->word[HEAD_VOCAB]));
+    MOE_TRY(same("width", s->m->hp.dim, v->word[HEAD_DIM]));
+    const uint32_t out = v->word[HEAD_LOGITS] > v->word[HEAD_HIDDEN] ? v->word[HEAD_LOGITS] : v->word[HEAD_HIDDEN];
+    if (v->word[HEAD_SEQS] > s->o.n_seq_max || out > s->o.n_output_max)
+        return MOE_FAIL(FULL, "the saved session has %u sequences and %u result rows; this one has room for %u and %u", v->word[HEAD_SEQS], out,
+                        s->o.n_seq_max, s->o.n_output_max);
+    return MOE_OK;
+}
+
+static int get_seq(source *k, const moe_session *s, saved_seq *q, uint32_t previous, uint64_t *pages)
+{
+    uint8_t head[8];
+    MOE_TRY(get(k, head, sizeof head));
+    q->seq = get32(head);
+    q->len = get32(head + 4);
+    if (q->seq >= s->o.n_seq_max) return MOE_FAIL(FULL, "saved session: sequence %u: this session has %u", q->seq, s->o.n_seq_max);
+    if (previous != UINT32_MAX && q->seq <= previous) return MOE_FAIL(FORMAT, "saved session: sequence %u follows %u", q->seq, previous);
+    *pages += ((uint64_t)q->len + MOE_KV_PAGE - 1) / MOE_KV_PAGE;
+    if (q->len == 0 || *pages > s->kv.n_pages)
+        return MOE_FAIL(FULL, "saved session: sequence %u has %u tokens: this session has room for %u in all", q->seq, q->len, s->kv.n_pages * MOE_KV_PAGE);
+    const moe__kv *kv = &s->kv; /* the length fits into the cache, so these products fit too */
+    q->bytes = (size_t)q->len * (4 + (size_t)kv->n_layers * ((size_t)kv->width_k * kv->size_k + (size_t)kv->width_v * kv->size_v));
+    MOE_TRY(moe__alloc(&s->m->alloc, (void **)&q->data, q->bytes, "saved sequence"));
+    MOE_TRY(get(k, q->data, q->bytes));
+    for (uint32_t p = 0; p < q->len; p++)
+        if (get32(q->data + 4 * (size_t)p) >= s->m->hp.n_vocab)
+            return MOE_FAIL(FORMAT, "saved session: sequence %u: token %u at position %u is out of range", q->seq, get32(q->data + 4 * (size_t)p), p);
+    return MOE_OK;
+}
+
+static int get_all(source *k, const moe_session *s, saved *v)
+{
+    const moe__allocator *a = &s->m->alloc;
+    uint64_t pages = 0;
+    uint8_t sum[8];
+    MOE_TRY(get_head(k, s, v));
+    MOE_TRY(MOE_NEW(a, &v->seq, v->word[HEAD_SEQS], "saved sequences"));
+    for (uint32_t i = 0; i < v->word[HEAD_SEQS]; i++)
+        MOE_TRY(get_seq(k, s, &v->seq[i], i ? v->seq[i - 1].seq : UINT32_MAX, &pages));
+    const size_t n_logits = (size_t)v->word[HEAD_LOGITS] * s->m->hp.n_vocab, n_hidden = (size_t)v->word[HEAD_HIDDEN] * s->m->hp.dim;
+    MOE_TRY(MOE_NEW(a, &v->logits, n_logits, "saved logits"));
+    MOE_TRY(MOE_NEW(a, &v->hidden, n_hidden, "saved hidden states"));
+    MOE_TRY(get(k, v->logits, n_logits * 4));
+    MOE_TRY(get(k, v->hidden, n_hidden * 4));
+    const uint64_t want = moe__hash_get(&k->hash);
+    MOE_TRY(get(k, sum, sizeof sum));
+    if (get64(sum) != want)
+        return MOE_FAIL(FORMAT, "saved session: checksum: expected %016llx, found %016llx", (unsigned long long)want, (unsigned long long)get64(sum));
+    return MOE_OK;
+}
+
+/* Writes one sequence into pages that are already reserved. */
+static void place_seq(moe__kv *kv, saved_seq *q)
+{
+    const uint8_t *p = q->data;
+    for (uint32_t i = 0; i < q->len; i++, p += 4) *moe__kv_token(kv, q->seq, i) = (moe_token)get32(p);
+    for (uint32_t l = 0; l < kv->n_layers; l++)
+        for (uint32_t i = 0; i < q->len; i += MOE_KV_PAGE) {
+            const size_t n = q->len - i < MOE_KV_PAGE ? q->len - i : MOE_KV_PAGE;
+            void *k = moe__kv_k(kv, l, q->seq, i), *v = moe__kv_v(kv, l, q->seq, i);
+            memcpy(k, p, n * kv->width_k * kv->size_k);
+            to_file_order(k, n * kv->width_k, kv->size_k);
+            p += n * kv->width_k * kv->size_k;
+            memcpy(v, p, n * kv->width_v * kv->size_v);
+            to_file_order(v, n * kv->width_v, kv->size_v);
+            p += n * kv->width_v * kv->size_v;
+        }
+}
+
+static int place(moe_session *s, saved *v)
+{
+    moe__kv_reset(&s->kv);
+    for (uint32_t i = 0; i < v->word[HEAD_SEQS]; i++) {
+        MOE_TRY(moe__kv_reserve(&s->kv, v->seq[i].seq, v->seq[i].len)); /* the pages were counted: there is room */
+        place_seq(&s->kv, &v->seq[i]);
+        moe__kv_set_len(&s->kv, v->seq[i].seq, v->seq[i].len);
+    }
+    moe__kv_commit(&s->kv);
+    s->n_logits = v->word[HEAD_LOGITS];
+    s->n_hidden = v->word[HEAD_HIDDEN];
+    const size_t n_logits = (size_t)s->n_logits * s->m->hp.n_vocab, n_hidden = (size_t)s->n_hidden * s->m->hp.dim;
+    to_file_order(v->logits, n_logits, 4);
+    to_file_order(v->hidden, n_hidden, 4);
+    memcpy(s->logits, v->logits, n_logits * sizeof(float));
+    memcpy(s->hidden, v->hidden, n_hidden * sizeof(float));
+    return MOE_OK;
+}
+
+int moe__session_load(moe_session *s, moe_read_fn fn, void *user)
+{
+    const moe__allocator *a = &s->m->alloc;
+    source k = {.fn = fn, .user = user};
+    saved v = {{0}, NULL, NULL, NULL};
+    moe__hash_init(&k.hash);
+    int st = get_all(&k, s, &v);
+    if (st == MOE_OK) st = place(s, &v);
+    for (uint32_t i = 0; v.seq && i < v.word[HEAD_SEQS]; i++) moe__free(a, v.seq[i].data);
+    moe__free(a, v.seq);
+    moe__free(a, v.logits);
+    moe__free(a, v.hidden);
+    return st;
+}
