@@ -42,13 +42,13 @@ const moe__type *moe__type_get(int id)
     return NULL;
 }
 
-static char upper(char c) { return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c; }
+static char ascii_upper(char c) { return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c; }
 
 const moe__type *moe__type_find(const char *name)
 {
     for (size_t i = 0; i < N_TYPES; i++) {
         const char *a = types[i].name, *b = name;
-        while (*a && *a == upper(*b)) a++, b++;
+        while (*a && *a == ascii_upper(*b)) a++, b++;
         if (*a == '\0' && *b == '\0') return &types[i];
     }
     return NULL;

@@ -12,7 +12,7 @@
 #define AMAX_INF 0x7f800000u
 
 /* Quantises n values of one block; returns d. */
-static float quantise(int8_t *q, const float *x, size_t n)
+static float int8_block(int8_t *q, const float *x, size_t n)
 {
     uint32_t amax = 0;
     for (size_t i = 0; i < n; i++) {
@@ -35,7 +35,7 @@ void MOE_FN(act_q8_32)(void *dst, const float *x, size_t n)
 {
     moe__act32 *b = dst;
     for (; n >= 32; n -= 32, x += 32, b++) {
-        b->d = quantise(b->q, x, 32);
+        b->d = int8_block(b->q, x, 32);
         b->sum = 0;
         for (int i = 0; i < 32; i++) b->sum += b->q[i];
     }
@@ -45,7 +45,7 @@ void MOE_FN(act_q8_256)(void *dst, const float *x, size_t n)
 {
     moe__act256 *b = dst;
     for (; n >= 256; n -= 256, x += 256, b++) {
-        b->d = quantise(b->q, x, 256);
+        b->d = int8_block(b->q, x, 256);
         for (int j = 0; j < 16; j++) {
             int sum = 0;
             for (int i = 0; i < 16; i++) sum += b->q[16 * j + i];
