@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include "moe/moe.h"
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__) /* whose plain "printf" means the system's, without %zu */
+#define MOE_PRINTF(fmt, args) __attribute__((format(gnu_printf, fmt, args)))
+#elif defined(__GNUC__)
 #define MOE_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define MOE_PRINTF(fmt, args)
