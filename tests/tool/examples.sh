@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+# The example programs do what they say.
+. "$(dirname "$0")/common.sh"
+LIBMOE=$EXAMPLES/01_generate
+model=$MODEL
+[ -f "$DEMO" ] && model=$DEMO
+
+runs 0 "01_generate" "$EXAMPLES/01_generate" "$model" "Once upon a time" 20
+says out "01_generate: the prompt and more" '^Once upon a time'
+runs 1 "01_generate: no such model" "$EXAMPLES/01_generate" "$tmp/none.gguf" x
+says err "01_generate: says why" 'none.gguf'
+runs 2 "01_generate: usage" "$EXAMPLES/01_generate"
+printf 'Hello\nAgain\n\n' >"$tmp/lines"
+talker=''
+for f in "$DATA"/*.gguf; do
+    if ! "$EXAMPLES/02_chat" "$f" </dev/null 2>/dev/null; then continue; fi
+    talker=$f
+done
+if [ -n "$talker" ]; then
+    "$EXAMPLES/02_chat" "$talker" <"$tmp/lines" >"$tmp/out" 2>"$tmp/err"
+    [ $? = 0 ] && pass "02_chat" || { fail "02_chat"; show; }
+else
+    skip "02_chat" "no golden model has a chat template"
+fi
+runs 0 "10_save_restore" "$EXAMPLES/10_save_restore" "$model" "$tmp/state"
+says out "10_save_restore: both go on alike" 'same 24 tokens'
+finish
