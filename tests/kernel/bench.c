@@ -61,9 +61,9 @@ static void bench_gemm(const char *isa, const moe__kernels *k, const weights *w)
     if (!big) big = malloc(DECODE_BYTES);
     float *out = malloc(sizeof *out * (rows + ROWS * COLS));
     if (!big || !out) abort();
-    for (size_t r = 0; r < 64; r++) rnd_weights(&t, w, big + r * row, N / w->block, 0);
+    for (size_t r = 0; r < 64; r++) rnd_weights(&t, w, big + r * row, N / w->block, VALUES_PLAIN);
     for (size_t r = 64; r < rows; r++) memcpy(big + r * row, big + (r - 64) * row, row);
-    for (size_t c = 0; c < COLS; c++) rnd_activations(&t, w->act, x + c * x_bytes, N, 0);
+    for (size_t c = 0; c < COLS; c++) rnd_activations(&t, w->act, x + c * x_bytes, N, VALUES_PLAIN);
     job j = {.g = {.y = out, .ldy = rows, .w = big, .w_bytes = row, .x = x, .x_bytes = x_bytes, .n_rows = rows, .n_cols = 1, .n = N},
              .fn = gemm_of(k, w)};
     const int ref = strcmp(isa, "ref") == 0;

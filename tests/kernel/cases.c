@@ -179,7 +179,7 @@ void case_attn_exp(tester *t)
 static void case_gemm(tester *t, const weights *w)
 {
     enum { MAX_COLS = 40 };
-    const int extreme = rnd_below(t, 4) == 0;
+    const values v = rnd_below(t, 4) == 0 ? VALUES_SPECIAL : VALUES_WIDE;
     const size_t n_rows = 1 + rnd_below(t, 40), n_x = 1 + rnd_below(t, 9);
     const size_t n_cols = 1 + rnd_below(t, rnd(t) & 1 ? 9 : MAX_COLS);
     const size_t n = w->block == 1 ? 1 + rnd_below(t, 200) : w->block * (1 + rnd_below(t, w->block == 32 ? 20 : 3));
@@ -191,8 +191,8 @@ static void case_gemm(tester *t, const weights *w)
     uint32_t *col = guarded(t, 2, n_cols * sizeof *col);
     const size_t ny = (n_cols - 1) * ldy + n_rows;
     float *y0 = guarded(t, 3, 4 * ny), *y1 = guarded(t, 4, 4 * ny);
-    for (size_t r = 0; r < n_rows; r++) rnd_weights(t, w, rows + r * w_bytes, n / w->block, extreme);
-    for (size_t i = 0; i < n_x; i++) rnd_activations(t, w->act, x + i * x_bytes, n, extreme);
+    for (size_t r = 0; r < n_rows; r++) rnd_weights(t, w, rows + r * w_bytes, n / w->block, v);
+    for (size_t i = 0; i < n_x; i++) rnd_activations(t, w->act, x + i * x_bytes, n, v == VALUES_SPECIAL ? v : rnd_values(t));
     for (size_t c = 0; c < n_cols; c++) col[c] = (uint32_t)rnd_below(t, n_x);
     const moe__gemm g = {.ldy = ldy, .w = rows, .w_bytes = w_bytes, .x = x, .x_bytes = x_bytes, .col = list ? col : NULL,
                          .n_rows = n_rows, .n_cols = n_cols, .n = n};
@@ -202,7 +202,7 @@ static void case_gemm(tester *t, const weights *w)
     gemm_of(t->ref, w)(&g0);
     gemm_of(t->simd, w)(&g1);
     char where[96];
-    snprintf(where, sizeof where, "%s: %zu rows, %zu columns, n %zu%s", w->kernel, n_rows, n_cols, n, extreme ? ", extreme" : "");
+    snprintf(where, sizeof where, "%s: %zu rows, %zu columns, n %zu%s", w->kernel, n_rows, n_cols, n, v == VALUES_SPECIAL ? ", extreme" : "");
     check_floats(t, where, y0, y1, ny); /* the gaps hold the same pattern on both sides */
 }
 

@@ -66,10 +66,10 @@ typedef struct weights {
 } weights;
 extern const weights weight_types[];
 extern const size_t n_weight_types;
-/* Fills n blocks with random bytes and scales; `extreme`: all bits of the quants the same way. */
-void rnd_weights(tester *t, const weights *w, void *dst, size_t n, int extreme);
-/* Fills one activation row of n elements. */
-void rnd_activations(tester *t, moe__act act, void *dst, size_t n, int extreme);
+/* Fills n blocks with random bytes and scales; VALUES_SPECIAL: the largest scale, and all bits of the quants the same way. */
+void rnd_weights(tester *t, const weights *w, void *dst, size_t n, values v);
+/* Fills one activation row of n elements; VALUES_SPECIAL: the largest quants. */
+void rnd_activations(tester *t, moe__act act, void *dst, size_t n, values v);
 moe__gemm_fn gemm_of(const moe__kernels *k, const weights *w);
 
 void bench(const char *isa, const moe__kernels *k, const char *filter);

@@ -41,11 +41,11 @@ moe__gemm_fn gemm_of(const moe__kernels *k, const weights *w)
 }
 
 /* A scale: small ones mostly, then any finite half, now and then infinity or NaN. */
-static uint16_t rnd_scale(tester *t, int extreme)
+static uint16_t rnd_scale(tester *t, values v)
 {
     const uint16_t r = (uint16_t)rnd(t);
-    if (extreme) return (uint16_t)((r & 0x8000u) | 0x7bffu); /* 65504 */
-    switch (rnd_below(t, 40)) {
+    if (v == VALUES_SPECIAL) return (uint16_t)((r & 0x8000u) | 0x7bffu); /* 65504 */
+    switch (v == VALUES_PLAIN ? 3 : rnd_below(t, 40)) {
     case 0: return r;
     case 1: return r & 0x8000u;
     case 2: return r & 0x83ffu; /* subnormal */
@@ -53,9 +53,8 @@ static uint16_t rnd_scale(tester *t, int extreme)
     }
 }
 
-static void rnd_float_weights(tester *t, const weights *w, unsigned char *p, size_t n, int extreme)
+static void rnd_float_weights(tester *t, const weights *w, unsigned char *p, size_t n, values v)
 {
-    const values v = extreme ? VALUES_SPECIAL : VALUES_PLAIN;
     for (size_t i = 0; i < n; i++) {
         const float x = rnd_float(t, v);
         const uint16_t h = strcmp(w->kernel, "gemm_f16") == 0 ? moe__f32_to_f16(x) : moe__f32_to_bf16(x);
@@ -64,11 +63,12 @@ static void rnd_float_weights(tester *t, const weights *w, unsigned char *p, siz
     }
 }
 
-void rnd_weights(tester *t, const weights *w, void *dst, size_t n, int extreme)
+void rnd_weights(tester *t, const weights *w, void *dst, size_t n, values v)
 {
+    const int extreme = v == VALUES_SPECIAL;
     unsigned char *p = dst;
     if (w->block == 1) {
-        rnd_float_weights(t, w, p, n, extreme);
+        rnd_float_weights(t, w, p, n, v);
         return;
     }
     for (; n > 0; n--, p += w->bytes) {
@@ -76,7 +76,7 @@ void rnd_weights(tester *t, const weights *w, void *dst, size_t n, int extreme)
         for (size_t i = 0; i < w->bytes; i++) p[i] = fill == 0 ? 0x00 : fill == 1 ? 0xff : (unsigned char)rnd(t);
         if (fill == 2 && extreme && (rnd(t) & 1)) memset(p, 0x80, w->bytes);
         for (int i = 0; i < w->n_f16; i++) {
-            const uint16_t s = rnd_scale(t, extreme);
+            const uint16_t s = rnd_scale(t, v);
             p[w->f16_at[i]] = (unsigned char)s;
             p[w->f16_at[i] + 1] = (unsigned char)(s >> 8);
         }
@@ -92,9 +92,9 @@ static void rnd_q(tester *t, int8_t *q, size_t n, int extreme)
         q[i] = (int8_t)(kind == 0 ? 127 : kind == 1 ? -127 : kind == 2 ? (i & 1 ? 127 : -127) : (int)rnd_below(t, 255) - 127);
 }
 
-void rnd_activations(tester *t, moe__act act, void *dst, size_t n, int extreme)
+void rnd_activations(tester *t, moe__act act, void *dst, size_t n, values v)
 {
-    const values v = extreme ? VALUES_SPECIAL : rnd_values(t);
+    const int extreme = v == VALUES_SPECIAL;
     if (act == MOE_ACT_F32) rnd_floats(t, dst, n, v);
     if (act == MOE_ACT_Q8_32)
         for (moe__act32 *b = dst; n >= 32; n -= 32, b++) {

@@ -7,6 +7,9 @@
     X(isa, scale) X(isa, axpy) X(isa, swiglu) X(isa, sigmoid) X(isa, softmax) X(isa, rope) X(isa, to_f16) X(isa, from_f16) \
     X(isa, attn_qk_f16) X(isa, attn_qk_f32) X(isa, attn_av_f16) X(isa, attn_av_f32) X(isa, attn_exp) X(isa, exp)
 
+#define MOE_INT_KERNELS(X, isa) \
+    X(isa, gemm_q2_k) X(isa, gemm_q3_k) X(isa, gemm_q4_k) X(isa, gemm_q5_k) X(isa, gemm_q6_k) X(isa, gemm_iq4_xs)
+
 #define MOE_KERNEL(name, ret, args, doc) \
     ret moe__avx2_##name args; \
     ret moe__avxvnni_##name args; \
@@ -21,6 +24,14 @@
 void moe__kernels_init_avx2(moe__kernels *k)
 {
     MOE_FLOAT_KERNELS(SET, avx2)
+    MOE_INT_KERNELS(SET, avx2)
+}
+#endif
+
+#ifdef MOE_HAVE_AVXVNNI
+void moe__kernels_init_avxvnni(moe__kernels *k)
+{
+    MOE_INT_KERNELS(SET, avxvnni)
 }
 #endif
 
@@ -28,10 +39,11 @@ void moe__kernels_init_avx2(moe__kernels *k)
 void moe__kernels_init_avx512(moe__kernels *k)
 {
     MOE_FLOAT_KERNELS(SET, avx512)
+    MOE_INT_KERNELS(SET, avx512)
 }
 
 void moe__kernels_init_avx512vnni(moe__kernels *k)
 {
-    (void)k;
+    MOE_INT_KERNELS(SET, avx512vnni)
 }
 #endif
