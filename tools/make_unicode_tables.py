@@ -58,7 +58,7 @@ def write_classes() -> None:
     print(f'const char moe__unicode_version[] = "{ud.unidata_version}";')
     print(f"const size_t moe__unicode_n_ranges = {len(ranges)};")
     print(f"const uint32_t moe__unicode_ranges[{len(ranges)}] = {{")
-    rows([f"0x{r:08x}," for r in ranges], 9)
+    rows([f"0x{r:08x}," for r in ranges], 8)
     print("const uint8_t moe__unicode_ascii[128] = {")
     rows([f"{flags(c)}," for c in range(128)], 32)
 
@@ -86,13 +86,13 @@ def write_nfc() -> None:
     head("nfc.h")
     print(f"const size_t moe__nfc_n_ranges = {len(ranges)};")
     print(f"const uint32_t moe__nfc_ranges[{len(ranges)}] = {{")
-    rows([f"0x{r:08x}," for r in ranges], 9)
+    rows([f"0x{r:08x}," for r in ranges], 8)
     print(f"const size_t moe__nfc_n_parts = {len(parts)};")
     print(f"const uint32_t moe__nfc_parts[{len(parts)}][3] = {{")
     rows(["{0x%x, 0x%x, 0x%x}," % p for p in parts], 3)
     print(f"const size_t moe__nfc_n_pairs = {len(pairs)};")
     print(f"const uint16_t moe__nfc_pairs[{len(pairs)}] = {{")
-    rows([f"{i}," for i in pairs], 18)
+    rows([f"{i}," for i in pairs], 16)
 
 
 if __name__ == "__main__":

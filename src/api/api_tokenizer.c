@@ -24,7 +24,8 @@ void moe_tokenizer_free(moe_tokenizer *t) { moe__tokenizer_destroy(t); }
 
 size_t moe_tokenizer_size(const moe_tokenizer *t) { return t ? t->n : 0; }
 
-int moe_tokenizer_encode(const moe_tokenizer *t, const char *text, size_t len, uint32_t flags, moe_token *dst, size_t cap, size_t *n)
+int moe_tokenizer_encode(const moe_tokenizer *t, const char *text, size_t len, uint32_t flags, moe_token *dst,
+                         size_t cap, size_t *n)
 {
     moe__clear_error();
     MOE_ARG(n != NULL);
@@ -36,7 +37,8 @@ int moe_tokenizer_encode(const moe_tokenizer *t, const char *text, size_t len, u
     return moe__tokenizer_encode(t, text, len, flags, dst, cap, n);
 }
 
-int moe_tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, size_t n, uint32_t flags, char *dst, size_t cap, size_t *len)
+int moe_tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, size_t n, uint32_t flags, char *dst,
+                         size_t cap, size_t *len)
 {
     moe__clear_error();
     MOE_ARG(len != NULL);
@@ -48,7 +50,8 @@ int moe_tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, size_t n,
     return moe__tokenizer_decode(t, ids, n, flags, dst, cap, len);
 }
 
-int moe_tokenizer_stream(const moe_tokenizer *t, moe_stream *st, moe_token id, char *dst, size_t cap, size_t *len)
+int moe_tokenizer_stream(const moe_tokenizer *t, moe_stream *st, moe_token id, char *dst, size_t cap,
+                         size_t *len)
 {
     moe__clear_error();
     MOE_ARG(len != NULL);
@@ -74,7 +77,10 @@ int moe_tokenizer_piece(const moe_tokenizer *t, moe_token id, const char **piece
     return MOE_OK;
 }
 
-uint32_t moe_tokenizer_attr(const moe_tokenizer *t, moe_token id) { return t && in_range(t, id) ? t->attr[id] : 0; }
+uint32_t moe_tokenizer_attr(const moe_tokenizer *t, moe_token id)
+{
+    return t && in_range(t, id) ? t->attr[id] : 0;
+}
 
 moe_token moe_tokenizer_special(const moe_tokenizer *t, int which)
 {
@@ -93,7 +99,8 @@ int moe_tokenizer_find(const moe_tokenizer *t, const char *piece, size_t len, mo
     return *out >= 0 ? MOE_OK : MOE_FAIL(NOTFOUND, "no token of these %zu bytes", len);
 }
 
-int moe_tokenizer_chat(const moe_tokenizer *t, const moe_message *msg, size_t n, uint32_t flags, char *dst, size_t cap, size_t *len)
+int moe_tokenizer_chat(const moe_tokenizer *t, const moe_message *msg, size_t n, uint32_t flags, char *dst,
+                       size_t cap, size_t *len)
 {
     moe__clear_error();
     MOE_ARG(len != NULL);
@@ -105,4 +112,7 @@ int moe_tokenizer_chat(const moe_tokenizer *t, const moe_message *msg, size_t n,
     return moe__chat_format(t, msg, n, flags, dst, cap, len);
 }
 
-const char *moe_tokenizer_chat_name(const moe_tokenizer *t) { return t && t->chat ? moe__chat_name(t->chat) : NULL; }
+const char *moe_tokenizer_chat_name(const moe_tokenizer *t)
+{
+    return t && t->chat ? moe__chat_name(t->chat) : NULL;
+}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Byte-level BPE: words from the pre-tokenizer, each a row of byte tokens whose pair of lowest rank merges until none does
- * (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2). Short words, nearly all of them, are merged in place by looking for
- * the lowest rank each time; long ones with a heap. A word met before in the same text is copied from its first result.
+ * Byte-level BPE: words from the pre-tokenizer, each a row of byte tokens whose pair of lowest rank merges
+ * until none does (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2). Short words, nearly all of
+ * them, are merged in place by looking for the lowest rank each time; long ones with a heap. A word met
+ * before in the same text is copied from its first result.
  */
 #include <string.h>
 
@@ -142,7 +143,8 @@ static int encode_words(const moe_tokenizer *t, const uint8_t *s, size_t n, moe_
 int moe__bpe_encode(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids)
 {
     seen *memory = NULL;
-    if (n > 256) MOE_TRY(MOE_NEW(ids->alloc, &memory, N_SEEN, "words of a text")); /* not worth its clearing for a short text */
+    /* Not worth its clearing for a short text. */
+    if (n > 256) MOE_TRY(MOE_NEW(ids->alloc, &memory, N_SEEN, "words of a text"));
     const int st = encode_words(t, s, n, ids, memory);
     moe__free(ids->alloc, memory);
     return st;

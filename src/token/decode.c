@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tokens to text: whole lists, and a stream that hands out complete UTF-8 sequences only. A llama tokenizer's text began with a space
- * that encoding put there; decoding takes it away again, once, if it is the first byte that comes out.
+ * Tokens to text: whole lists, and a stream that hands out complete UTF-8 sequences only. A llama tokenizer's
+ * text began with a space that encoding put there; decoding takes it away again, once, if it is the first
+ * byte that comes out.
  */
 #include <string.h>
 
@@ -12,10 +13,12 @@
 #define SHOWN (MOE_ATTR_NORMAL | MOE_ATTR_USER | MOE_ATTR_BYTE)
 #define STREAM_BEGUN 0x10000u /* internal flag: something came out already */
 
-/* The bytes that token id shows; none for special tokens that are not to be shown. first: the text begins here. */
-static int shown_bytes(const moe_tokenizer *t, moe_token id, uint32_t flags, int first, const uint8_t **s, size_t *len)
+/* The bytes that token id shows, none for a special token that is not to be shown. first: the text begins. */
+static int shown_bytes(const moe_tokenizer *t, moe_token id, uint32_t flags, int first, const uint8_t **s,
+                       size_t *len)
 {
-    if (id < 0 || (size_t)id >= t->n) return MOE_FAIL(RANGE, "token %d: expected 0 to %zu", (int)id, t->n - 1);
+    if (id < 0 || (size_t)id >= t->n)
+        return MOE_FAIL(RANGE, "token %d: expected 0 to %zu", (int)id, t->n - 1);
     *s = moe__token_bytes(t, id, len);
     if ((t->attr[id] & SHOWN) == 0) {
         if ((flags & MOE_DECODE_SPECIAL) == 0) *len = 0;
@@ -32,7 +35,8 @@ static int begins(const moe_tokenizer *t, moe_token id, uint32_t flags)
     return t->at[id + 1] - t->at[id] > 1 && ((t->attr[id] & SHOWN) != 0 || (flags & MOE_DECODE_SPECIAL) != 0);
 }
 
-int moe__tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, size_t n, uint32_t flags, char *dst, size_t cap, size_t *len)
+int moe__tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, size_t n, uint32_t flags, char *dst,
+                          size_t cap, size_t *len)
 {
     size_t out = 0;
     int first = 1;
@@ -47,7 +51,8 @@ int moe__tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, size_t n
         out += k;
     }
     *len = out;
-    return out <= cap ? MOE_OK : MOE_FAIL(BUFFER, "room for %zu bytes is needed, there is room for %zu", out, cap);
+    return out <= cap ? MOE_OK
+                      : MOE_FAIL(BUFFER, "room for %zu bytes is needed, there is room for %zu", out, cap);
 }
 
 /* Where stream output goes: counted always, written as far as there is room. */
@@ -78,12 +83,16 @@ static void feed(moe_stream *st, sink *o, uint8_t byte)
     }
 }
 
-int moe__tokenizer_stream(const moe_tokenizer *t, moe_stream *st, moe_token id, char *dst, size_t cap, size_t *len)
+int moe__tokenizer_stream(const moe_tokenizer *t, moe_stream *st, moe_token id, char *dst, size_t cap,
+                          size_t *len)
 {
     moe_stream next = *st;
     sink o = {dst, cap, 0};
     *len = 0;
-    if (next.n > 3) return MOE_FAIL(INVALID, "moe_stream: %u pending bytes, expected at most 3: start with MOE_STREAM_INIT", next.n);
+    if (next.n > 3)
+        return MOE_FAIL(INVALID,
+                        "moe_stream: %u pending bytes, expected at most 3: start with MOE_STREAM_INIT",
+                        next.n);
     if (id == MOE_TOKEN_NONE) {
         if (next.n > 0) put(&o, "\xef\xbf\xbd", 3);
         next.n = 0;

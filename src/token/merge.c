@@ -5,8 +5,9 @@
 #include "base/status.h"
 
 /*
- * Heap entries are key << 32 | index of the left symbol, smallest on top. An entry is stale if its symbol's key has changed since.
- * Each merge removes a symbol and adds at most two entries, so 3 n entries are room enough.
+ * Heap entries are key << 32 | index of the left symbol, smallest on top. An entry is stale if its symbol's
+ * key has changed since. Each merge removes a symbol and adds at most two entries, so 3 n entries are room
+ * enough.
  */
 #define HEAP_PER_SYMBOL 3u
 
@@ -36,7 +37,8 @@ static uint64_t pop(heap *h)
 }
 
 /* Finds out what v[i] and its right neighbour would become, and queues it. */
-static void consider(const moe_tokenizer *t, const uint8_t *s, moe__symbol *v, uint32_t i, heap *h, moe__pair_fn pair)
+static void consider(const moe_tokenizer *t, const uint8_t *s, moe__symbol *v, uint32_t i, heap *h,
+                     moe__pair_fn pair)
 {
     v[i].key = MOE_NO_KEY;
     if (v[i].next == MOE_NO_KEY) return;
@@ -47,12 +49,14 @@ static void consider(const moe_tokenizer *t, const uint8_t *s, moe__symbol *v, u
 int moe__merge_room_init(moe__merge_room *room, const moe__allocator *a, size_t n)
 {
     room->heap = NULL;
-    MOE_TRY(moe__alloc_array(a, (void **)&room->heap, n, HEAP_PER_SYMBOL * sizeof(uint64_t) + sizeof(moe__symbol), "merging text"));
+    MOE_TRY(moe__alloc_array(a, (void **)&room->heap, n,
+                             HEAP_PER_SYMBOL * sizeof(uint64_t) + sizeof(moe__symbol), "merging text"));
     room->v = (moe__symbol *)(void *)(room->heap + HEAP_PER_SYMBOL * n);
     return MOE_OK;
 }
 
-void moe__merge_run(const moe_tokenizer *t, const uint8_t *s, const moe__merge_room *room, size_t n, moe__pair_fn pair)
+void moe__merge_run(const moe_tokenizer *t, const uint8_t *s, const moe__merge_room *room, size_t n,
+                    moe__pair_fn pair)
 {
     moe__symbol *v = room->v;
     heap h = {room->heap, 0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Merging neighbours of a sequence, best pair first, in O(n log n): a linked list of symbols and a heap of candidate pairs. Both
- * tokenizer models are this with another idea of "best"; ties go to the leftmost pair.
+ * Merging neighbours of a sequence, best pair first, in O(n log n): a linked list of symbols and a heap of
+ * candidate pairs. Both tokenizer models are this with another idea of "best"; ties go to the leftmost pair.
  */
 #ifndef MOE_TOKEN_MERGE_H
 #define MOE_TOKEN_MERGE_H
@@ -28,7 +28,9 @@ typedef struct moe__merge_room {
 
 /* Takes the room; the caller frees room->heap. */
 int moe__merge_room_init(moe__merge_room *room, const moe__allocator *a, size_t n);
-/* Merges v[0..n), of which at, len and id are set. Swallowed symbols have len 0 then, the rest are the result in order. */
-void moe__merge_run(const moe_tokenizer *t, const uint8_t *s, const moe__merge_room *room, size_t n, moe__pair_fn pair);
+/* Merges v[0..n), of which at, len and id are set. Swallowed symbols have len 0 then, the rest are the result
+ * in order. */
+void moe__merge_run(const moe_tokenizer *t, const uint8_t *s, const moe__merge_room *room, size_t n,
+                    moe__pair_fn pair);
 
 #endif

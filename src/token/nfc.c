@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See nfc.h. The text is cut before every character that normalisation cannot touch from behind (class 0); a piece of one such
- * character is copied, any other piece is decomposed, sorted by combining class and composed. Linear time for any text.
+ * See nfc.h. The text is cut before every character that normalisation cannot touch from behind (class 0); a
+ * piece of one such character is copied, any other piece is decomposed, sorted by combining class and
+ * composed. Linear time for any text.
  */
 #include "token/nfc.h"
 
@@ -14,13 +15,21 @@
 #define CP_MASK 0xffffffu
 
 /* Hangul syllables are composed by arithmetic: Unicode Standard, 3.12. */
-enum { HANGUL_S = 0xac00, HANGUL_L = 0x1100, HANGUL_V = 0x1161, HANGUL_T = 0x11a7, N_L = 19, N_V = 21, N_T = 28 };
+enum {
+    HANGUL_S = 0xac00,
+    HANGUL_L = 0x1100,
+    HANGUL_V = 0x1161,
+    HANGUL_T = 0x11a7,
+    N_L = 19,
+    N_V = 21,
+    N_T = 28
+};
 
 typedef struct work {
     const moe__allocator *alloc;
-    uint8_t *out;    /* the result, owned */
+    uint8_t *out; /* the result, owned */
     size_t n_out, cap_out;
-    uint32_t *ch;    /* a piece, owned */
+    uint32_t *ch; /* a piece, owned */
     size_t n_ch, cap_ch;
 } work;
 
@@ -54,7 +63,8 @@ static uint32_t compose(uint32_t a, uint32_t b)
 {
     if (a >= HANGUL_L && a < HANGUL_L + N_L && b >= HANGUL_V && b < HANGUL_V + N_V)
         return HANGUL_S + ((a - HANGUL_L) * N_V + (b - HANGUL_V)) * N_T;
-    if (a >= HANGUL_S && a < HANGUL_S + N_L * N_V * N_T && (a - HANGUL_S) % N_T == 0 && b > HANGUL_T && b < HANGUL_T + N_T)
+    if (a >= HANGUL_S && a < HANGUL_S + N_L * N_V * N_T && (a - HANGUL_S) % N_T == 0 && b > HANGUL_T &&
+        b < HANGUL_T + N_T)
         return a + (b - HANGUL_T);
     size_t lo = 0, hi = moe__nfc_n_pairs;
     while (lo < hi) {
@@ -131,7 +141,8 @@ static int sort_piece(work *w)
     return MOE_OK;
 }
 
-/* Joins each mark with the last starter before it unless one of the same or a higher class stands between them (UAX 15, D117). */
+/* Joins each mark with the last starter before it unless one of the same or a higher class stands between
+ * them (UAX 15, D117). */
 static void compose_piece(work *w)
 {
     size_t n = 0, starter = SIZE_MAX;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* See pretok.h. Stages first, then the table of rules. Patterns are quoted as the model families publish them. */
+/* See pretok.h. Stages first, then the table of rules. Patterns are quoted as the model families publish
+ * them. */
 #include "token/pretok.h"
 
 #include <string.h>
 
 #include "token/unicode.h"
 
-#define WORD (MOE_UC_LETTER | MOE_UC_NUMBER | MOE_UC_SPACE) /* a character with none of these is a "symbol" */
+#define WORD (MOE_UC_LETTER | MOE_UC_NUMBER | MOE_UC_SPACE) /* a character with none of these is a "symbol" \
+                                                             */
 
 /* Length and classes of the character at s[i]; 0 and no classes at the end. */
 static inline size_t peek(const uint8_t *s, size_t n, size_t i, uint32_t *flags)
@@ -39,7 +41,8 @@ static size_t run_not_of(const uint8_t *s, size_t n, size_t i, uint32_t mask)
     return i;
 }
 
-/* `\s+(?!\S)|\s+`: a run of white space leaves its last character to the word that follows, unless it has only one. */
+/* `\s+(?!\S)|\s+`: a run of white space leaves its last character to the word that follows, unless it has
+ * only one. */
 static size_t white_space(const uint8_t *s, size_t n)
 {
     size_t end = 0, last = 0;
@@ -54,7 +57,8 @@ static size_t contraction(const uint8_t *s, size_t n, int fold)
     if (n < 2 || s[0] != '\'') return 0;
     /* U+017F, the long s, is an s without case. */
     if (fold && n >= 3 && s[1] == 0xc5 && s[2] == 0xbf) return 3;
-    const uint8_t bit = fold ? 0x20 : 0; /* ASCII letters become small; no other byte becomes one of the letters below */
+    const uint8_t bit =
+        fold ? 0x20 : 0; /* ASCII letters become small; no other byte becomes one of the letters below */
     const uint8_t a = s[1] | bit;
     if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
     if (n < 3) return 0;
@@ -95,8 +99,8 @@ static size_t white_space_lines(const uint8_t *s, size_t n)
 }
 
 /*
- * `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,D}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
- * with D = max_digits.
+ * `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,D}|
+ * ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+` with D = max_digits.
  */
 static size_t cl100k(const uint8_t *s, size_t n, int max_digits)
 {
@@ -170,10 +174,22 @@ static size_t stage_punctuation(const uint8_t *s, size_t n)
     return i;
 }
 
-#define GPT2 {stage_gpt2}
-#define DIGIT_GPT2 {stage_number, stage_gpt2}
-#define CL100K {stage_cl100k_digits3}
-#define QWEN2 {stage_cl100k_digits1}
+#define GPT2       \
+    {              \
+        stage_gpt2 \
+    }
+#define DIGIT_GPT2               \
+    {                            \
+        stage_number, stage_gpt2 \
+    }
+#define CL100K               \
+    {                        \
+        stage_cl100k_digits3 \
+    }
+#define QWEN2                \
+    {                        \
+        stage_cl100k_digits1 \
+    }
 
 /* Names as files have them; several names may share a rule. */
 static const moe__pretok rules[] = {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cutting text into words before byte-pair merging. `tokenizer.ggml.pre` names a rule; a rule is a list of stages, each cutting the
- * pieces that the stage before left. Stages are hand-written equivalents of the published regular expressions (docs/adding-a-tokenizer.md
- * lists them side by side). Text that a pattern does not match is a piece too, so pieces always cover the text.
+ * Cutting text into words before byte-pair merging. `tokenizer.ggml.pre` names a rule; a rule is a list of
+ * stages, each cutting the pieces that the stage before left. Stages are hand-written equivalents of the
+ * published regular expressions (docs/adding-a-tokenizer.md lists them side by side). Text that a pattern
+ * does not match is a piece too, so pieces always cover the text.
  */
 #ifndef MOE_TOKEN_PRETOK_H
 #define MOE_TOKEN_PRETOK_H
@@ -15,7 +16,8 @@
 #define MOE_PRE_ADD_BOS 2u       /* the default of tokenizer.ggml.add_bos_token */
 #define MOE_PRE_NFC 4u           /* the models with this rule normalise text to NFC first */
 
-/* Length of the first piece of s[0..n), n >= 1: at least 1. Only what follows decides, never what went before. */
+/* Length of the first piece of s[0..n), n >= 1: at least 1. Only what follows decides, never what went
+ * before. */
 typedef size_t (*moe__pretok_stage)(const uint8_t *s, size_t n);
 
 typedef struct moe__pretok {

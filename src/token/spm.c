@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SentencePiece-style BPE (Kudo and Richardson 2018, arXiv:1808.06226): the text with its spaces is one row of characters; the pair
- * whose concatenation is the token with the best score merges, until no pair makes a token. What is no token at the end is spelled in
- * byte tokens. Tokens are kept with plain spaces instead of U+2581, so a U+2581 in the text is a space.
+ * SentencePiece-style BPE (Kudo and Richardson 2018, arXiv:1808.06226): the text with its spaces is one row
+ * of characters; the pair whose concatenation is the token with the best score merges, until no pair makes a
+ * token. What is no token at the end is spelled in byte tokens. Tokens are kept with plain spaces instead of
+ * U+2581, so a U+2581 in the text is a space.
  */
 #include <string.h>
 
@@ -27,7 +28,8 @@ static void pair_spm(const moe_tokenizer *t, const uint8_t *s, moe__symbol *l, c
     l->key = score_key(t->score[id]);
 }
 
-/* Text as the model sees it: a space in front, U+2581 as space, superfluous spaces removed. dst holds n + 1 bytes. */
+/* Text as the model sees it: a space in front, U+2581 as space, superfluous spaces removed. dst holds n + 1
+ * bytes. */
 static size_t normalize(const moe_tokenizer *t, const uint8_t *s, size_t n, uint8_t *dst)
 {
     size_t out = 0;
@@ -57,7 +59,8 @@ static size_t split(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__sym
         sym->at = (uint32_t)i;
         sym->len = (uint32_t)len;
         sym->id = moe__token_find(t, s + i, len);
-        if (sym->id >= 0 && (t->attr[sym->id] & (MOE_ATTR_NORMAL | MOE_ATTR_USER)) == 0) sym->id = MOE_TOKEN_NONE;
+        if (sym->id >= 0 && (t->attr[sym->id] & (MOE_ATTR_NORMAL | MOE_ATTR_USER)) == 0)
+            sym->id = MOE_TOKEN_NONE;
         i += len;
     }
     return n_symbols;
@@ -77,7 +80,8 @@ static int emit(const moe_tokenizer *t, const uint8_t *s, const moe__symbol *sym
     return MOE_OK;
 }
 
-static int encode_normal(const moe_tokenizer *t, const uint8_t *s, size_t n, const moe__merge_room *room, moe__ids *ids)
+static int encode_normal(const moe_tokenizer *t, const uint8_t *s, size_t n, const moe__merge_room *room,
+                         moe__ids *ids)
 {
     const moe__symbol *v = room->v;
     const size_t n_symbols = split(t, s, n, room->v);

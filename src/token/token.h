@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A tokenizer: vocabulary, merges and special tokens of one GGUF file, immutable once made and independent of the file. Two models
- * of text: byte-level BPE (`gpt2`: ranked merges of token pairs) and SentencePiece-style BPE (`llama`: the pair whose
- * concatenation has the best score). Both keep tokens as the bytes that they decode to.
+ * A tokenizer: vocabulary, merges and special tokens of one GGUF file, immutable once made and independent of
+ * the file. Two models of text: byte-level BPE (`gpt2`: ranked merges of token pairs) and SentencePiece-style
+ * BPE (`llama`: the pair whose concatenation has the best score). Both keep tokens as the bytes that they
+ * decode to.
  */
 #ifndef MOE_TOKEN_TOKEN_H
 #define MOE_TOKEN_TOKEN_H
@@ -18,7 +19,8 @@
 
 #define MOE_NO_KEY UINT32_MAX /* rank of a pair that does not merge */
 
-/* One merge: tokens left and right become `merged`; the pair with the lowest rank goes first. Empty slot: merged < 0. */
+/* One merge: tokens left and right become `merged`; the pair with the lowest rank goes first. Empty slot:
+ * merged < 0. */
 typedef struct moe__merge {
     moe_token left, right, merged;
     uint32_t rank;
@@ -28,30 +30,31 @@ typedef struct moe__chat_template moe__chat_template;
 
 struct moe_tokenizer {
     moe__allocator alloc;
-    int spm;                 /* 1: llama, 0: gpt2 */
-    size_t n;                /* tokens */
-    uint8_t *text;           /* all tokens' bytes, each followed by a zero byte */
-    uint32_t *at;            /* [n+1] where they start in text */
-    uint8_t *attr;           /* [n] MOE_ATTR_* */
-    float *score;            /* [n], spm only */
-    size_t longest;          /* bytes of the longest token */
-    uint32_t *slot;          /* [slot_mask+1] bytes -> token + 1; 0 = empty */
+    int spm;        /* 1: llama, 0: gpt2 */
+    size_t n;       /* tokens */
+    uint8_t *text;  /* all tokens' bytes, each followed by a zero byte */
+    uint32_t *at;   /* [n+1] where they start in text */
+    uint8_t *attr;  /* [n] MOE_ATTR_* */
+    float *score;   /* [n], spm only */
+    size_t longest; /* bytes of the longest token */
+    uint32_t *slot; /* [slot_mask+1] bytes -> token + 1; 0 = empty */
     size_t slot_mask;
-    moe__merge *merge;       /* [merge_mask+1], gpt2 only */
+    moe__merge *merge; /* [merge_mask+1], gpt2 only */
     size_t merge_mask;
     moe_token byte_token[256]; /* the token of one byte, or MOE_TOKEN_NONE */
-    moe_token *whole;        /* [n_whole] tokens that are matched in the text before anything else, sorted by bytes, then id */
+    moe_token *whole; /* [n_whole] tokens that are matched in the text before anything else, sorted by bytes,
+                         then id */
     size_t n_whole;
     uint32_t whole_first[257]; /* those that begin with byte b: whole_first[b] .. whole_first[b+1]-1 */
-    moe_token special[8];    /* by MOE_TOKEN_* */
+    moe_token special[8];      /* by MOE_TOKEN_* */
     int add_bos;
-    int space_prefix;        /* spm: text begins with a space of its own, taken away again by decoding */
-    int trim_spaces;         /* spm: runs of spaces become one, none at the ends */
-    int nfc;                 /* text is brought into normal form C first */
-    const moe__pretok *pre;  /* gpt2 only */
+    int space_prefix;       /* spm: text begins with a space of its own, taken away again by decoding */
+    int trim_spaces;        /* spm: runs of spaces become one, none at the ends */
+    int nfc;                /* text is brought into normal form C first */
+    const moe__pretok *pre; /* gpt2 only */
     const moe__chat_template *chat; /* recognised template, or NULL */
     int has_template;
-    char *name;              /* of the file, for messages */
+    char *name; /* of the file, for messages */
 };
 
 static inline const uint8_t *moe__token_bytes(const moe_tokenizer *t, moe_token id, size_t *len)
@@ -60,7 +63,8 @@ static inline const uint8_t *moe__token_bytes(const moe_tokenizer *t, moe_token 
     return t->text + t->at[id];
 }
 
-/* The token with these bytes, NORMAL ones before others, lower ids before higher; or MOE_TOKEN_NONE. BYTE tokens are not found. */
+/* The token with these bytes, NORMAL ones before others, lower ids before higher; or MOE_TOKEN_NONE. BYTE
+ * tokens are not found. */
 moe_token moe__token_find(const moe_tokenizer *t, const uint8_t *s, size_t len);
 /* The merge of two tokens, or NULL. */
 const moe__merge *moe__merge_find(const moe_tokenizer *t, moe_token left, moe_token right);
@@ -73,7 +77,8 @@ typedef struct moe__ids {
 } moe__ids;
 int moe__ids_reserve(moe__ids *ids, size_t more);
 
-/* Longest token of t->whole at the start of s[0..n); returns its length (0: none) and *id. special: control tokens count too. */
+/* Longest token of t->whole at the start of s[0..n); returns its length (0: none) and *id. special: control
+ * tokens count too. */
 size_t moe__whole_match(const moe_tokenizer *t, const uint8_t *s, size_t n, int special, moe_token *id);
 
 /* Text without whole tokens -> tokens, appended to ids. */

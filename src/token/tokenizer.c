@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Life of a tokenizer: reads a file's `tokenizer.*` keys, finds special tokens by key and by well-known name, and keeps the list of
- * tokens that are matched whole. After creation nothing changes, so any number of threads may use it.
+ * Life of a tokenizer: reads a file's `tokenizer.*` keys, finds special tokens by key and by well-known name,
+ * and keeps the list of tokens that are matched whole. After creation nothing changes, so any number of
+ * threads may use it.
  */
 #include "token/token.h"
 
@@ -17,15 +18,20 @@
 
 /* Names that end a turn or the text whatever the file's keys say, in order of preference as "end of turn". */
 static const char *const end_names[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|end_of_turn|>", "<|return|>", "<|eom_id|>", "<|endoftext|>",
-    "<|end_of_text|>", "<|END_OF_TURN_TOKEN|>", "<EOT>", "<|fim_end|>", "</s>", "<eos>",
+    "<|eot_id|>", "<|im_end|>",  "<|end|>",       "<end_of_turn>",   "<|end_of_turn|>",
+    "<|return|>", "<|eom_id|>",  "<|endoftext|>", "<|end_of_text|>", "<|END_OF_TURN_TOKEN|>",
+    "<EOT>",      "<|fim_end|>", "</s>",          "<eos>",
 };
 #define N_EOT_NAMES 5 /* the first of them end a turn, the others the text */
 
 /* Keys of special tokens. */
-static const struct { const char *key; int which; } special_keys[] = {
-    {KEY("bos_token_id"), MOE_TOKEN_BOS},     {KEY("eos_token_id"), MOE_TOKEN_EOS}, {KEY("eot_token_id"), MOE_TOKEN_EOT},
-    {KEY("unknown_token_id"), MOE_TOKEN_UNK}, {KEY("padding_token_id"), MOE_TOKEN_PAD},
+static const struct {
+    const char *key;
+    int which;
+} special_keys[] = {
+    {KEY("bos_token_id"), MOE_TOKEN_BOS},     {KEY("eos_token_id"), MOE_TOKEN_EOS},
+    {KEY("eot_token_id"), MOE_TOKEN_EOT},     {KEY("unknown_token_id"), MOE_TOKEN_UNK},
+    {KEY("padding_token_id"), MOE_TOKEN_PAD},
 };
 #define N_SPECIAL_KEYS (sizeof special_keys / sizeof special_keys[0])
 
@@ -62,13 +68,19 @@ static int load_special_ids(moe_tokenizer *t, const moe__file *f)
         const int st = moe__file_get_u32(f, special_keys[i].key, &id);
         MOE_TRY(optional(st));
         if (st < 0) continue;
-        if (id >= t->n) return MOE_FAIL(FORMAT, "%s: key %s: expected a token below %zu, found %u", t->name, special_keys[i].key, t->n, id);
+        if (id >= t->n)
+            return MOE_FAIL(FORMAT, "%s: key %s: expected a token below %zu, found %u", t->name,
+                            special_keys[i].key, t->n, id);
         t->special[special_keys[i].which] = (moe_token)id;
     }
     if (t->spm) { /* SentencePiece's own order, where a file says nothing */
-        static const struct { int which; moe_token id; } order[] = {{MOE_TOKEN_UNK, 0}, {MOE_TOKEN_BOS, 1}, {MOE_TOKEN_EOS, 2}};
+        static const struct {
+            int which;
+            moe_token id;
+        } order[] = {{MOE_TOKEN_UNK, 0}, {MOE_TOKEN_BOS, 1}, {MOE_TOKEN_EOS, 2}};
         for (size_t i = 0; i < 3; i++)
-            if (t->special[order[i].which] < 0 && (size_t)order[i].id < t->n && (t->attr[order[i].id] & (MOE_ATTR_CONTROL | MOE_ATTR_UNKNOWN)) != 0)
+            if (t->special[order[i].which] < 0 && (size_t)order[i].id < t->n &&
+                (t->attr[order[i].id] & (MOE_ATTR_CONTROL | MOE_ATTR_UNKNOWN)) != 0)
                 t->special[order[i].which] = order[i].id;
     }
     return MOE_OK;
@@ -86,7 +98,8 @@ static void find_named(moe_tokenizer *t)
     if (t->special[MOE_TOKEN_EOS] >= 0) t->attr[t->special[MOE_TOKEN_EOS]] |= MOE_ATTR_END;
     if (t->special[MOE_TOKEN_EOT] >= 0) t->attr[t->special[MOE_TOKEN_EOT]] |= MOE_ATTR_END;
     const moe_token line = moe__token_find(t, (const uint8_t *)"\n", 1);
-    t->special[MOE_TOKEN_NEWLINE] = line >= 0 && (t->attr[line] & MOE_ATTR_NORMAL) != 0 ? line : t->byte_token['\n'];
+    t->special[MOE_TOKEN_NEWLINE] =
+        line >= 0 && (t->attr[line] & MOE_ATTR_NORMAL) != 0 ? line : t->byte_token['\n'];
 }
 
 /* GGUF has no word for normalisation: the rule's name implies it, and a key of our own may say otherwise. */
@@ -96,7 +109,8 @@ static int load_normalizer(moe_tokenizer *t, const moe__file *f)
     MOE_TRY(optional_str(f, KEY_NORMALIZER, &name));
     t->nfc = strcmp(name, "nfc") == 0;
     if (t->nfc || strcmp(name, "none") == 0) return MOE_OK;
-    return MOE_FAIL(UNSUPPORTED, "%s: key %s: normaliser '%.64s' is not supported; known are nfc and none", t->name, KEY_NORMALIZER, name);
+    return MOE_FAIL(UNSUPPORTED, "%s: key %s: normaliser '%.64s' is not supported; known are nfc and none",
+                    t->name, KEY_NORMALIZER, name);
 }
 
 static int load_flags(moe_tokenizer *t, const moe__file *f)
@@ -110,8 +124,10 @@ static int load_flags(moe_tokenizer *t, const moe__file *f)
         if (!t->pre) {
             char known[512] = "";
             for (size_t i = 0, used = 0; moe__pretok_name(i) && used < sizeof known; i++)
-                used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", moe__pretok_name(i));
-            return MOE_FAIL(UNSUPPORTED, "%s: key %s: pre-tokenizer '%.64s' is not supported; known are %s", t->name, KEY("pre"), pre, known);
+                used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+                                         moe__pretok_name(i));
+            return MOE_FAIL(UNSUPPORTED, "%s: key %s: pre-tokenizer '%.64s' is not supported; known are %s",
+                            t->name, KEY("pre"), pre, known);
         }
         t->add_bos = (t->pre->flags & MOE_PRE_ADD_BOS) != 0;
     } else {
@@ -126,7 +142,7 @@ static int load_flags(moe_tokenizer *t, const moe__file *f)
     return MOE_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ whole tokens */
+/* ---------------------------------------- whole tokens */
 
 static int whole_less(const moe_tokenizer *t, moe_token a, moe_token b)
 {
@@ -152,7 +168,8 @@ static int load_whole(moe_tokenizer *t, size_t cap)
 {
     MOE_TRY(MOE_NEW(&t->alloc, &t->whole, cap, "special tokens"));
     for (size_t i = 0; i < t->n && t->n_whole < cap; i++)
-        if ((t->attr[i] & (MOE_ATTR_UNKNOWN | MOE_ATTR_CONTROL | MOE_ATTR_USER)) != 0 && t->at[i + 1] - t->at[i] > 1)
+        if ((t->attr[i] & (MOE_ATTR_UNKNOWN | MOE_ATTR_CONTROL | MOE_ATTR_USER)) != 0 &&
+            t->at[i + 1] - t->at[i] > 1)
             t->whole[t->n_whole++] = (moe_token)i;
     for (size_t i = t->n_whole / 2; i-- > 0;) sift(t, t->whole, i, t->n_whole);
     for (size_t n = t->n_whole; n-- > 1;) {
@@ -200,7 +217,7 @@ size_t moe__whole_match(const moe_tokenizer *t, const uint8_t *s, size_t n, int 
     return best;
 }
 
-/* -------------------------------------------------------------------------------------------------------- life */
+/* ---------------------------------------- life */
 
 void moe__tokenizer_destroy(moe_tokenizer *t)
 {
@@ -250,8 +267,16 @@ size_t moe__tokenizer_overhead(const moe__file *f)
     }
     const uint64_t n = v.tokens.n;
     const uint64_t sizes[] = {
-        sizeof(moe_tokenizer), strlen(moe__file_name(f)) + 1, v.text_bytes, (n + 1) * sizeof(uint32_t), n, n * sizeof(float),
-        v.n_slots * sizeof(uint32_t), v.n_merge_slots * sizeof(moe__merge), v.n_whole * sizeof(moe_token), 2 * v.longest + 1,
+        sizeof(moe_tokenizer),
+        strlen(moe__file_name(f)) + 1,
+        v.text_bytes,
+        (n + 1) * sizeof(uint32_t),
+        n,
+        n * sizeof(float),
+        v.n_slots * sizeof(uint32_t),
+        v.n_merge_slots * sizeof(moe__merge),
+        v.n_whole * sizeof(moe_token),
+        2 * v.longest + 1,
     };
     uint64_t sum = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) sum += MOE_BLOCK_BYTES(sizes[i]);

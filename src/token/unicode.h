@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Characters: strict UTF-8 (no surrogates, no overlong forms, nothing above U+10FFFF) and the four classes that pre-tokenizers
- * ask for. A byte that starts no valid sequence is a character of its own, of length 1 and of no class, so that no text is lost.
- * Source: Unicode Standard, chapter 3, table 3-7 (well-formed UTF-8); tables from tools/make_unicode_tables.py.
+ * Characters: strict UTF-8 (no surrogates, no overlong forms, nothing above U+10FFFF) and the four classes
+ * that pre-tokenizers ask for. A byte that starts no valid sequence is a character of its own, of length 1
+ * and of no class, so that no text is lost. Source: Unicode Standard, chapter 3, table 3-7 (well-formed
+ * UTF-8); tables from tools/make_unicode_tables.py.
  */
 #ifndef MOE_TOKEN_UNICODE_H
 #define MOE_TOKEN_UNICODE_H
@@ -27,8 +28,9 @@ extern const uint8_t moe__unicode_ascii[128];
 uint32_t moe__unicode_flags(uint32_t cp);
 
 /*
- * Looks at the sequence at s[0..n), n >= 1. Returns its length 1..4 and *cp if it is valid; 0 if it is the beginning of one that
- * more bytes could complete; otherwise minus the number of bytes (1..3) that one U+FFFD should stand for.
+ * Looks at the sequence at s[0..n), n >= 1. Returns its length 1..4 and *cp if it is valid; 0 if it is the
+ * beginning of one that more bytes could complete; otherwise minus the number of bytes (1..3) that one U+FFFD
+ * should stand for.
  */
 int moe__utf8_scan(const uint8_t *s, size_t n, uint32_t *cp);
 

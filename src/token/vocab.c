@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Vocabulary and merges from the `tokenizer.ggml.*` arrays of a file into the tables of a tokenizer. Every size, type, id and
- * spelling is checked; messages name file and key. Of two tokens with the same bytes the first is found (a NORMAL one before
- * others), of two merges of the same pair the first counts.
- * Source: GGUF specification, "Tokenizer"; the byte alphabet is that of GPT-2's encoder.
+ * Vocabulary and merges from the `tokenizer.ggml.*` arrays of a file into the tables of a tokenizer. Every
+ * size, type, id and spelling is checked; messages name file and key. Of two tokens with the same bytes the
+ * first is found (a NORMAL one before others), of two merges of the same pair the first counts. Source: GGUF
+ * specification, "Tokenizer"; the byte alphabet is that of GPT-2's encoder.
  */
 #include "token/vocab.h"
 
@@ -20,7 +20,8 @@
 #define MAX_PROBES 4096u /* a table that needs more was built to make the reader slow */
 
 /* An array that may be missing (then n = 0) of elements that `fits` accepts. */
-static int find_array(const moe__file *f, const char *key, int (*fits)(int), const char *kind, moe__array *out)
+static int find_array(const moe__file *f, const char *key, int (*fits)(int), const char *kind,
+                      moe__array *out)
 {
     memset(out, 0, sizeof *out);
     const int st = moe__file_get_array(f, key, out);
@@ -31,7 +32,8 @@ static int find_array(const moe__file *f, const char *key, int (*fits)(int), con
     }
     MOE_TRY(st);
     if (!fits(out->elem_type))
-        return MOE_FAIL(FORMAT, "%s: key %s: expected an array of %s, found elements of kind %d", moe__file_name(f), key, kind, out->elem_type);
+        return MOE_FAIL(FORMAT, "%s: key %s: expected an array of %s, found elements of kind %d",
+                        moe__file_name(f), key, kind, out->elem_type);
     return MOE_OK;
 }
 
@@ -53,14 +55,20 @@ static size_t slots_for(size_t n)
 static int same_length(const moe__file *f, const char *key, const moe__array *a, uint64_t n)
 {
     if (a->n == 0 || a->n == n) return MOE_OK;
-    return MOE_FAIL(FORMAT, "%s: key %s: expected %llu elements, one per token, found %llu", moe__file_name(f), key,
-                    (unsigned long long)n, (unsigned long long)a->n);
+    return MOE_FAIL(FORMAT, "%s: key %s: expected %llu elements, one per token, found %llu",
+                    moe__file_name(f), key, (unsigned long long)n, (unsigned long long)a->n);
 }
 
 /* MOE_ATTR_* of token i, or 0 for a kind that GGUF does not know. */
 static uint8_t attr_of(const moe__vocab_source *v, uint64_t i)
 {
-    static const uint8_t attrs[7] = {0, MOE_ATTR_NORMAL, MOE_ATTR_UNKNOWN, MOE_ATTR_CONTROL, MOE_ATTR_USER, MOE_ATTR_UNUSED, MOE_ATTR_BYTE};
+    static const uint8_t attrs[7] = {0,
+                                     MOE_ATTR_NORMAL,
+                                     MOE_ATTR_UNKNOWN,
+                                     MOE_ATTR_CONTROL,
+                                     MOE_ATTR_USER,
+                                     MOE_ATTR_UNUSED,
+                                     MOE_ATTR_BYTE};
     if (v->types.n == 0) return MOE_ATTR_NORMAL;
     const int64_t type = moe__array_int(&v->types, i);
     return type >= 0 && type < 7 ? attrs[type] : 0;
@@ -75,30 +83,41 @@ int moe__vocab_scan(moe__vocab_source *v, const moe__file *f)
     memset(v, 0, sizeof *v);
     v->f = f;
     MOE_TRY(moe__file_get_str(f, "tokenizer.ggml.model", &model, &len));
-    if (strcmp(model, "none") == 0 || strcmp(model, "no_vocab") == 0) return MOE_FAIL(NOTFOUND, "%s: the file has no tokenizer", name);
+    if (strcmp(model, "none") == 0 || strcmp(model, "no_vocab") == 0)
+        return MOE_FAIL(NOTFOUND, "%s: the file has no tokenizer", name);
     v->spm = strcmp(model, "llama") == 0;
     if (!v->spm && strcmp(model, "gpt2") != 0)
-        return MOE_FAIL(UNSUPPORTED, "%s: tokenizer model '%.64s' is not supported; known are gpt2 and llama", name, model);
+        return MOE_FAIL(UNSUPPORTED, "%s: tokenizer model '%.64s' is not supported; known are gpt2 and llama",
+                        name, model);
     MOE_TRY(find_array(f, KEY_TOKENS, is_string, "strings", &v->tokens));
     MOE_TRY(find_array(f, KEY_TYPES, is_integer, "integers", &v->types));
     MOE_TRY(find_array(f, KEY_SCORES, is_float, "floats", &v->scores));
     MOE_TRY(find_array(f, KEY_MERGES, is_string, "strings", &v->merges));
     const uint64_t n = v->tokens.n;
-    if (n == 0) return MOE_FAIL(FORMAT, "%s: key %s: expected at least one token, found none", name, KEY_TOKENS);
-    if (n >= INT32_MAX) return MOE_FAIL(UNSUPPORTED, "%s: key %s: %llu tokens are too many", name, KEY_TOKENS, (unsigned long long)n);
+    if (n == 0)
+        return MOE_FAIL(FORMAT, "%s: key %s: expected at least one token, found none", name, KEY_TOKENS);
+    if (n >= INT32_MAX)
+        return MOE_FAIL(UNSUPPORTED, "%s: key %s: %llu tokens are too many", name, KEY_TOKENS,
+                        (unsigned long long)n);
     MOE_TRY(same_length(f, KEY_TYPES, &v->types, n));
     MOE_TRY(same_length(f, KEY_SCORES, &v->scores, n));
-    if (v->spm && v->scores.n == 0) return MOE_FAIL(FORMAT, "%s: key %s is missing or empty: a llama tokenizer needs scores", name, KEY_SCORES);
-    if (!v->spm && v->merges.n == 0) return MOE_FAIL(FORMAT, "%s: key %s is missing or empty: a gpt2 tokenizer needs merges", name, KEY_MERGES);
+    if (v->spm && v->scores.n == 0)
+        return MOE_FAIL(FORMAT, "%s: key %s is missing or empty: a llama tokenizer needs scores", name,
+                        KEY_SCORES);
+    if (!v->spm && v->merges.n == 0)
+        return MOE_FAIL(FORMAT, "%s: key %s is missing or empty: a gpt2 tokenizer needs merges", name,
+                        KEY_MERGES);
     if (v->merges.n >= INT32_MAX)
-        return MOE_FAIL(UNSUPPORTED, "%s: key %s: %llu merges are too many", name, KEY_MERGES, (unsigned long long)v->merges.n);
+        return MOE_FAIL(UNSUPPORTED, "%s: key %s: %llu merges are too many", name, KEY_MERGES,
+                        (unsigned long long)v->merges.n);
     uint64_t bytes = 0;
     for (uint64_t i = 0; i < n; i++) {
         moe__array_str(&v->tokens, i, &len);
         bytes += (uint64_t)len + 1;
         if (len > v->longest) v->longest = len;
         if ((attr_of(v, i) & WHOLE_ATTRS) != 0) v->n_whole++;
-        if (bytes > UINT32_MAX) return MOE_FAIL(UNSUPPORTED, "%s: key %s: more than 4 GiB of text", name, KEY_TOKENS);
+        if (bytes > UINT32_MAX)
+            return MOE_FAIL(UNSUPPORTED, "%s: key %s: more than 4 GiB of text", name, KEY_TOKENS);
     }
     v->text_bytes = (size_t)bytes;
     v->n_slots = slots_for((size_t)n);
@@ -106,10 +125,10 @@ int moe__vocab_scan(moe__vocab_source *v, const moe__file *f)
     return MOE_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- spelling */
+/* ---------------------------------------- spelling */
 
-/* The byte that a character of GPT-2's printable alphabet stands for, or -1: printable Latin-1 is itself, the other 68 bytes are
- * U+0100 onwards in rising order. */
+/* The byte that a character of GPT-2's printable alphabet stands for, or -1: printable Latin-1 is itself, the
+ * other 68 bytes are U+0100 onwards in rising order. */
 static int alphabet_byte(uint32_t cp)
 {
     if ((cp >= 33 && cp <= 126) || (cp >= 161 && cp <= 172) || (cp >= 174 && cp <= 255)) return (int)cp;
@@ -148,7 +167,13 @@ size_t moe__spelling_spm(const char *s, size_t len, uint8_t *dst)
     return out;
 }
 
-static int hex_digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
+}
 
 /* The byte of a token spelled <0xHH>, or -1. */
 static int byte_spelling(const char *s, size_t len)
@@ -158,7 +183,7 @@ static int byte_spelling(const char *s, size_t len)
     return hi < 0 || lo < 0 ? -1 : hi * 16 + lo;
 }
 
-/* ------------------------------------------------------------------------------------------------ hash tables */
+/* ---------------------------------------- hash tables */
 
 static uint64_t mix(uint64_t x)
 {
@@ -182,7 +207,10 @@ static uint64_t hash_bytes(const uint8_t *s, size_t len)
     return mix(h ^ w);
 }
 
-static uint64_t hash_pair(moe_token left, moe_token right) { return mix((uint64_t)(uint32_t)left << 32 | (uint32_t)right); }
+static uint64_t hash_pair(moe_token left, moe_token right)
+{
+    return mix((uint64_t)(uint32_t)left << 32 | (uint32_t)right);
+}
 
 moe_token moe__token_find(const moe_tokenizer *t, const uint8_t *s, size_t len)
 {
@@ -214,7 +242,8 @@ static int slot_add(moe_tokenizer *t, moe_token id)
 
 const moe__merge *moe__merge_find(const moe_tokenizer *t, moe_token left, moe_token right)
 {
-    for (size_t i = (size_t)hash_pair(left, right) & t->merge_mask; t->merge[i].merged >= 0; i = (i + 1) & t->merge_mask)
+    for (size_t i = (size_t)hash_pair(left, right) & t->merge_mask; t->merge[i].merged >= 0;
+         i = (i + 1) & t->merge_mask)
         if (t->merge[i].left == left && t->merge[i].right == right) return &t->merge[i];
     return NULL;
 }
@@ -230,7 +259,7 @@ static int merge_add(moe_tokenizer *t, const moe__merge *m)
     return 1;
 }
 
-/* ------------------------------------------------------------------------------------------------------ tables */
+/* ---------------------------------------- tables */
 
 static int load_tokens(moe_tokenizer *t, const moe__vocab_source *v)
 {
@@ -240,14 +269,16 @@ static int load_tokens(moe_tokenizer *t, const moe__vocab_source *v)
         const char *s = moe__array_str(&v->tokens, i, &len);
         uint8_t attr = attr_of(v, i);
         if (attr == 0)
-            return MOE_FAIL(FORMAT, "%s: key %s: token %zu: expected a type of 1 to 6, found %lld", t->name, KEY_TYPES, i,
-                            (long long)moe__array_int(&v->types, i));
+            return MOE_FAIL(FORMAT, "%s: key %s: token %zu: expected a type of 1 to 6, found %lld", t->name,
+                            KEY_TYPES, i, (long long)moe__array_int(&v->types, i));
         const int byte = v->spm ? byte_spelling(s, len) : -1;
         if (v->types.n == 0 && byte >= 0) attr = MOE_ATTR_BYTE;
         t->at[i] = (uint32_t)at;
         uint8_t *dst = t->text + at;
         if (v->spm && attr == MOE_ATTR_BYTE) {
-            if (byte < 0) return MOE_FAIL(FORMAT, "%s: key %s: byte token %zu is not spelled <0xHH>", t->name, KEY_TOKENS, i);
+            if (byte < 0)
+                return MOE_FAIL(FORMAT, "%s: key %s: byte token %zu is not spelled <0xHH>", t->name,
+                                KEY_TOKENS, i);
             dst[0] = (uint8_t)byte;
             len = 1;
             if (t->byte_token[byte] == MOE_TOKEN_NONE) t->byte_token[byte] = (moe_token)i;
@@ -264,7 +295,9 @@ static int load_tokens(moe_tokenizer *t, const moe__vocab_source *v)
         at += len + 1;
         if (!v->spm) continue;
         t->score[i] = (float)moe__array_num(&v->scores, i);
-        if (isnan(t->score[i])) return MOE_FAIL(FORMAT, "%s: key %s: the score of token %zu is not a number", t->name, KEY_SCORES, i);
+        if (isnan(t->score[i]))
+            return MOE_FAIL(FORMAT, "%s: key %s: the score of token %zu is not a number", t->name, KEY_SCORES,
+                            i);
     }
     t->at[t->n] = (uint32_t)at;
     return MOE_OK;
@@ -272,7 +305,8 @@ static int load_tokens(moe_tokenizer *t, const moe__vocab_source *v)
 
 static int load_slots(moe_tokenizer *t)
 {
-    static const uint32_t order[] = {MOE_ATTR_NORMAL, MOE_ATTR_USER, MOE_ATTR_CONTROL | MOE_ATTR_UNKNOWN, MOE_ATTR_UNUSED};
+    static const uint32_t order[] = {MOE_ATTR_NORMAL, MOE_ATTR_USER, MOE_ATTR_CONTROL | MOE_ATTR_UNKNOWN,
+                                     MOE_ATTR_UNUSED};
     for (size_t pass = 0; pass < sizeof order / sizeof order[0]; pass++)
         for (size_t i = 0; i < t->n; i++)
             if ((t->attr[i] & order[pass]) != 0 && !slot_add(t, (moe_token)i))
@@ -286,9 +320,12 @@ static int load_merges(moe_tokenizer *t, const moe__vocab_source *v, uint8_t *tm
     for (size_t i = 0; i < (size_t)v->merges.n; i++) {
         size_t len, left_len, right_len, n_left, n_right;
         const char *s = moe__array_str(&v->merges, i, &len);
-        /* The two halves are parted by a space; the first half has at least one byte, which may itself be a space. */
+        /* The two halves are parted by a space; the first half has at least one byte, which may itself be a
+         * space. */
         const char *gap = len > 2 ? memchr(s + 1, ' ', len - 2) : NULL;
-        if (!gap) return MOE_FAIL(FORMAT, "%s: key %s: merge %zu: expected two tokens parted by a space", t->name, KEY_MERGES, i);
+        if (!gap)
+            return MOE_FAIL(FORMAT, "%s: key %s: merge %zu: expected two tokens parted by a space", t->name,
+                            KEY_MERGES, i);
         left_len = (size_t)(gap - s);
         right_len = len - left_len - 1;
         moe__merge m = {MOE_TOKEN_NONE, MOE_TOKEN_NONE, MOE_TOKEN_NONE, (uint32_t)i};
@@ -300,9 +337,12 @@ static int load_merges(moe_tokenizer *t, const moe__vocab_source *v, uint8_t *tm
             m.merged = moe__token_find(t, tmp, n_left + n_right);
         }
         if (m.left < 0 || m.right < 0 || m.merged < 0)
-            return MOE_FAIL(FORMAT, "%s: key %s: merge %zu names a token or makes one that is not in the vocabulary: '%.64s'", t->name,
-                            KEY_MERGES, i, s);
-        if (!merge_add(t, &m)) return MOE_FAIL(UNSUPPORTED, "%s: key %s: too many merges hash alike", t->name, KEY_MERGES);
+            return MOE_FAIL(
+                FORMAT,
+                "%s: key %s: merge %zu names a token or makes one that is not in the vocabulary: '%.64s'",
+                t->name, KEY_MERGES, i, s);
+        if (!merge_add(t, &m))
+            return MOE_FAIL(UNSUPPORTED, "%s: key %s: too many merges hash alike", t->name, KEY_MERGES);
     }
     return MOE_OK;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How a tokenizer is read from a file: sizes first (the memory plan needs only these), then the tables. Used inside token/ only. */
+/* How a tokenizer is read from a file: sizes first (the memory plan needs only these), then the tables. Used
+ * inside token/ only. */
 #ifndef MOE_TOKEN_VOCAB_H
 #define MOE_TOKEN_VOCAB_H
 
