@@ -48,8 +48,9 @@ says err "unknown command: the nearest is named" 'did you mean /reset\?'
 [ "$(grep -c . "$tmp/out")" -le 7 ] && pass "/quit ends" || fail "/quit ends"
 printf 'one\\\ntwo\n' | tool chat -m "$MODEL" --temp 0 -n 5 >"$tmp/out" 2>"$tmp/err"
 [ $? = 0 ] && pass "a line that goes on" || fail "a line that goes on"
-runs 130 "SIGTERM ends the program" timeout --preserve-status -s TERM 1 \
-    sh -c '(sleep 5) | "$LIBMOE" chat -m "$MODEL"'
+mkfifo "$tmp/fifo"
+sleep 3 >"$tmp/fifo" &
+runs 130 "SIGTERM ends the program" timeout --preserve-status -s TERM 1 "$LIBMOE" chat -m "$MODEL" <"$tmp/fifo"
 printf 'Once upon a time' | tool chat -m "$MODEL" --ctx 20 -n 100 >"$tmp/out" 2>"$tmp/err"
 [ $? = 0 ] && pass "a full context is no failure" || fail "a full context is no failure"
 finish

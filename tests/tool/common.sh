@@ -91,7 +91,7 @@ same() {
 json() {
     if "$PYTHON" -c 'import json, sys
 j = json.load(open(sys.argv[1], encoding="utf-8"))
-sys.exit(0 if eval(sys.argv[2]) else 1)' "$tmp/out" "$2" >"$tmp/log" 2>&1; then
+sys.exit(0 if eval("(" + sys.argv[2] + ")") else 1)' "$tmp/out" "$2" >"$tmp/log" 2>&1; then
         pass "$1"
     else
         fail "$1"

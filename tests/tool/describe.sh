@@ -3,14 +3,14 @@
 . "$(dirname "$0")/common.sh"
 
 for f in "$DATA"/*.gguf; do
-    name=$(basename "$f" .gguf)
-    runs 0 "info: $name" tool info "$f"
-    runs 0 "info --json: $name" tool info --json --tensors --meta --layers --kernels "$f"
-    json "info --json: $name adds up" 'j["bytes"] == sum(t["bytes"] for t in j["tensors"]) and
+    golden=$(basename "$f" .gguf)
+    runs 0 "info: $golden" tool info "$f"
+    runs 0 "info --json: $golden" tool info --json --tensors --meta --layers --kernels "$f"
+    json "info --json: $golden adds up" 'j["bytes"] == sum(t["bytes"] for t in j["tensors"]) and
 len(j["layers"]) == j["layer_count"] and sum(l["kind"] == "moe" for l in j["layers"]) == j["moe_layers"] and
 j["metadata"]["general.architecture"] == j["family"] and 0 < j["active_parameters"] <= j["parameters"]'
-    runs 0 "plan: $name" tool plan --json "$f"
-    json "plan: $name adds up" 'j["total"] == sum(j[k] for k in ("dense", "experts", "kv", "scratch", "overhead")) and
+    runs 0 "plan: $golden" tool plan --json "$f"
+    json "plan: $golden adds up" 'j["total"] == sum(j[k] for k in ("dense", "experts", "kv", "scratch", "overhead")) and
 0 < j["private"] <= j["total"] and j["experts"] > 0'
 done
 runs 0 "info of a model with a dense layer" tool info "$DATA/qwen2moe-dense.gguf"

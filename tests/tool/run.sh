@@ -54,7 +54,8 @@ json "no tokens: empty text" 'j["tokens"] == [] and j["text"] == ""'
 runs 0 "full context ends the text" tool run -m "$MODEL" --ctx 24 -n 200 --ignore-end --json "The"
 json "full context: said so" 'j["stop"] == "context" and len(j["tokens"]) >= 16'
 says err "full context: a note" 'context .* is full'
-runs 1 "prompt longer than the context" tool run -m "$MODEL" --ctx 4 "one two three four five six seven eight nine"
+"$PYTHON" -c 'print("one two three " * 100)' >"$tmp/long"
+runs 1 "prompt longer than the context" tool run -m "$MODEL" --ctx 64 -f "$tmp/long"
 says err "prompt longer than the context: said so" 'does not fit'
 runs 2 "voice of a model that has none" tool run -m "$MODEL" --voice tales x
 says err "voice of a model that has none: said so" 'no voices'

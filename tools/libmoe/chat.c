@@ -263,8 +263,8 @@ static void run_slash(struct chat *c, const char *line)
     memcpy(word, line, len < sizeof word - 1 ? len : sizeof word - 1);
     word[len < sizeof word - 1 ? len : sizeof word - 1] = '\0';
     near = nearest(word, N_SLASH, slash_name, NULL);
-    complain("unknown command %s%s%s; /help lists them", word, near ? "; did you mean " : "",
-             near ? near : "");
+    complain("unknown command %s%s%s%s /help lists them", word, near ? "; did you mean " : "",
+             near ? near : "", near ? "?" : ";");
 }
 
 /* --------------------------------------------------------------------------------------------------- loop */

@@ -46,8 +46,9 @@ static int check_recipe(const struct settings *s, const char **name)
         if (strcmp(*name, upper) == 0)
             return CODE_OK;
     near = nearest(upper, n, recipe_at, NULL);
-    return usage_error(s->command, "unknown type `%s`%s%s; --list names all", s->type,
-                       near ? "; did you mean " : "", near ? near : "");
+    return usage_error(s->command, "unknown type `%s`%s%s%s --list names all", s->type,
+                       near ? "; did you mean " : "", near ? near : "",
+                       near ? "?" : ";");
 }
 
 static bool join_rules(const struct settings *s, struct bytes *b)
