@@ -8,6 +8,7 @@
     X(isa, attn_qk_f16) X(isa, attn_qk_f32) X(isa, attn_av_f16) X(isa, attn_av_f32) X(isa, attn_exp) X(isa, exp)
 
 #define MOE_INT_KERNELS(X, isa) \
+    X(isa, gemm_q4_0) X(isa, gemm_q4_1) X(isa, gemm_q5_0) X(isa, gemm_q5_1) X(isa, gemm_q8_0) X(isa, gemm_iq4_nl) X(isa, gemm_mxfp4) \
     X(isa, gemm_q2_k) X(isa, gemm_q3_k) X(isa, gemm_q4_k) X(isa, gemm_q5_k) X(isa, gemm_q6_k) X(isa, gemm_iq4_xs)
 
 #define MOE_KERNEL(name, ret, args, doc) \
