@@ -13,7 +13,8 @@ static int copy_options(moe_model_options *out, moe__allocator *alloc, const moe
     if (o) MOE_TRY(moe__opts_copy(out, sizeof *out, o, "moe_model_options"));
     if (out->flags & ~(MOE_OPEN_NO_MMAP | MOE_OPEN_METADATA_ONLY | MOE_OPEN_CHECK_DATA | MOE_OPEN_RESIDENT))
         return MOE_FAIL(INVALID, "model options: flags 0x%x are unknown", out->flags);
-    if (out->n_threads < 0) return MOE_FAIL(INVALID, "model options: n_threads %d is negative", out->n_threads);
+    if (out->n_threads < 0)
+        return MOE_FAIL(INVALID, "model options: n_threads %d is negative", out->n_threads);
     return moe__allocator_init(alloc, out->allocator);
 }
 
@@ -65,7 +66,8 @@ int moe_model_get_info(const moe_model *m, moe_model_info *out)
 
 static int check_layer(const moe_model *m, uint32_t layer)
 {
-    if (layer >= m->hp.n_layers) return MOE_FAIL(RANGE, "layer %u: expected 0 to %u", layer, m->hp.n_layers - 1);
+    if (layer >= m->hp.n_layers)
+        return MOE_FAIL(RANGE, "layer %u: expected 0 to %u", layer, m->hp.n_layers - 1);
     return MOE_OK;
 }
 
@@ -76,10 +78,15 @@ int moe_model_get_layer(const moe_model *m, uint32_t layer, moe_layer_info *out)
     MOE_TRY(check_layer(m, layer));
     const moe__hparams *h = &m->hp;
     const int is_moe = m->layers[layer].is_moe;
-    const moe_layer_info info = {
-        .size = sizeof info, .ffn_kind = is_moe ? MOE_FFN_MOE : MOE_FFN_DENSE, .n_experts = is_moe ? h->n_experts : 0,
-        .n_shared = is_moe && h->dim_ff_shared, .dim_ff = is_moe ? h->dim_ff_expert : h->dim_ff, .dim_ff_shared = is_moe ? h->dim_ff_shared : 0,
-        .n_heads = h->n_heads, .n_heads_kv = h->n_heads_kv, .dim_head = h->dim_head_k};
+    const moe_layer_info info = {.size = sizeof info,
+                                 .ffn_kind = is_moe ? MOE_FFN_MOE : MOE_FFN_DENSE,
+                                 .n_experts = is_moe ? h->n_experts : 0,
+                                 .n_shared = is_moe && h->dim_ff_shared,
+                                 .dim_ff = is_moe ? h->dim_ff_expert : h->dim_ff,
+                                 .dim_ff_shared = is_moe ? h->dim_ff_shared : 0,
+                                 .n_heads = h->n_heads,
+                                 .n_heads_kv = h->n_heads_kv,
+                                 .dim_head = h->dim_head_k};
     return moe__opts_fill(out, &info, sizeof info, "moe_layer_info");
 }
 
@@ -126,7 +133,8 @@ size_t moe_model_tensor_count(const moe_model *m) { return m ? moe__file_tensor_
 static int tensor_at(const moe_model *m, size_t i, const moe__tensor **out)
 {
     *out = moe__file_tensor_at(m->file, i);
-    return *out ? MOE_OK : MOE_FAIL(RANGE, "tensor %zu: the file has %zu", i, moe__file_tensor_count(m->file));
+    return *out ? MOE_OK
+                : MOE_FAIL(RANGE, "tensor %zu: the file has %zu", i, moe__file_tensor_count(m->file));
 }
 
 int moe_model_tensor_at(const moe_model *m, size_t i, moe_tensor_info *out)
@@ -135,7 +143,8 @@ int moe_model_tensor_at(const moe_model *m, size_t i, moe_tensor_info *out)
     MOE_ARG(m != NULL && out != NULL);
     const moe__tensor *t;
     MOE_TRY(tensor_at(m, i, &t));
-    moe_tensor_info info = {.size = sizeof info, .name = t->name, .type = t->type->id, .n_dims = t->n_dims, .bytes = t->bytes};
+    moe_tensor_info info = {
+        .size = sizeof info, .name = t->name, .type = t->type->id, .n_dims = t->n_dims, .bytes = t->bytes};
     memcpy(info.dim, t->dim, sizeof info.dim);
     return moe__opts_fill(out, &info, sizeof info, "moe_tensor_info");
 }
@@ -161,7 +170,8 @@ static int read_elements(const moe_model *m, const moe__tensor *t, uint64_t firs
     float block[256];
     for (size_t done = 0; done < n;) {
         const uint64_t at = first + done, b = at / type->block;
-        const size_t skip = (size_t)(at % type->block), have = type->block - skip, take = n - done < have ? n - done : have;
+        const size_t skip = (size_t)(at % type->block), have = type->block - skip,
+                     take = n - done < have ? n - done : have;
         MOE_TRY(moe__file_tensor_read(m->file, t, b * type->block_bytes, raw, type->block_bytes));
         type->dequant(raw, block, type->block);
         memcpy(dst + done, block + skip, take * sizeof *dst);
@@ -176,10 +186,11 @@ int moe_model_tensor_read(const moe_model *m, size_t i, uint64_t first, size_t n
     MOE_ARG(m != NULL && (dst != NULL || n == 0));
     const moe__tensor *t;
     MOE_TRY(tensor_at(m, i, &t));
-    if (m->flags & MOE_OPEN_METADATA_ONLY) return MOE_FAIL(STATE, "the model was opened with MOE_OPEN_METADATA_ONLY: it has no weights");
+    if (m->flags & MOE_OPEN_METADATA_ONLY)
+        return MOE_FAIL(STATE, "the model was opened with MOE_OPEN_METADATA_ONLY: it has no weights");
     if (first > t->n || n > t->n - first)
-        return MOE_FAIL(RANGE, "tensor %s: elements %llu to %llu: it has %llu", t->name, (unsigned long long)first,
-                        (unsigned long long)(first + n), (unsigned long long)t->n);
+        return MOE_FAIL(RANGE, "tensor %s: elements %llu to %llu: it has %llu", t->name,
+                        (unsigned long long)first, (unsigned long long)(first + n), (unsigned long long)t->n);
     return read_elements(m, t, first, n, dst);
 }
 

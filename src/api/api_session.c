@@ -9,8 +9,12 @@
 #include "run/session.h"
 
 /* Callbacks run inside an eval; they may look at the session but not change it. */
-#define MOE_IDLE(s) \
-    do { if ((s)->busy) return MOE_FAIL(STATE, "%s: the session is being evaluated; callbacks may only read it", __func__); } while (0)
+#define MOE_IDLE(s)                                                                                          \
+    do {                                                                                                     \
+        if ((s)->busy)                                                                                       \
+            return MOE_FAIL(STATE, "%s: the session is being evaluated; callbacks may only read it",         \
+                            __func__);                                                                       \
+    } while (0)
 
 int moe_session_create(moe_session **out, moe_model *m, const moe_session_options *o)
 {
@@ -29,10 +33,17 @@ int moe_session_get_info(const moe_session *s, moe_session_info *out)
 {
     moe__clear_error();
     MOE_ARG(s != NULL && out != NULL);
-    const moe_session_info info = {
-        .size = sizeof info, .flags = s->o.flags, .n_ctx = s->o.n_ctx, .n_seq_max = s->o.n_seq_max, .n_batch_max = s->o.n_batch_max,
-        .n_output_max = s->o.n_output_max, .n_threads = s->n_threads, .kv_type_k = (uint32_t)s->kv.type_k, .kv_type_v = (uint32_t)s->kv.type_v,
-        .n_cells_used = (s->kv.n_pages - s->kv.n_free) * MOE_KV_PAGE, .n_outputs = s->n_logits};
+    const moe_session_info info = {.size = sizeof info,
+                                   .flags = s->o.flags,
+                                   .n_ctx = s->o.n_ctx,
+                                   .n_seq_max = s->o.n_seq_max,
+                                   .n_batch_max = s->o.n_batch_max,
+                                   .n_output_max = s->o.n_output_max,
+                                   .n_threads = s->n_threads,
+                                   .kv_type_k = (uint32_t)s->kv.type_k,
+                                   .kv_type_v = (uint32_t)s->kv.type_v,
+                                   .n_cells_used = (s->kv.n_pages - s->kv.n_free) * MOE_KV_PAGE,
+                                   .n_outputs = s->n_logits};
     return moe__opts_fill(out, &info, sizeof info, "moe_session_info");
 }
 
@@ -61,7 +72,8 @@ int moe_session_logits(const moe_session *s, size_t row, const float **out, size
     moe__clear_error();
     MOE_ARG(s != NULL && out != NULL);
     *out = NULL;
-    if (row >= s->n_logits) return MOE_FAIL(RANGE, "row %zu: the last evaluation left logits of %u rows", row, s->n_logits);
+    if (row >= s->n_logits)
+        return MOE_FAIL(RANGE, "row %zu: the last evaluation left logits of %u rows", row, s->n_logits);
     *out = s->logits + row * s->m->hp.n_vocab;
     if (n) *n = s->m->hp.n_vocab;
     return MOE_OK;
@@ -72,7 +84,9 @@ int moe_session_hidden(const moe_session *s, size_t row, const float **out, size
     moe__clear_error();
     MOE_ARG(s != NULL && out != NULL);
     *out = NULL;
-    if (row >= s->n_hidden) return MOE_FAIL(RANGE, "row %zu: the last evaluation left hidden states of %u rows", row, s->n_hidden);
+    if (row >= s->n_hidden)
+        return MOE_FAIL(RANGE, "row %zu: the last evaluation left hidden states of %u rows", row,
+                        s->n_hidden);
     *out = s->hidden + row * s->m->hp.dim;
     if (n) *n = s->m->hp.dim;
     return MOE_OK;
@@ -92,7 +106,8 @@ size_t moe_session_seq_len(const moe_session *s, moe_seq q)
 
 static int check_seq(const moe_session *s, moe_seq q)
 {
-    if (q < 0 || (uint32_t)q >= s->o.n_seq_max) return MOE_FAIL(RANGE, "sequence %d: expected 0 to %u", q, s->o.n_seq_max - 1);
+    if (q < 0 || (uint32_t)q >= s->o.n_seq_max)
+        return MOE_FAIL(RANGE, "sequence %d: expected 0 to %u", q, s->o.n_seq_max - 1);
     return MOE_OK;
 }
 
@@ -174,8 +189,8 @@ static int read_file(void *data, size_t n, void *user)
 {
     file_reader *r = user;
     if (n > r->file.length - r->at)
-        return MOE_FAIL(FORMAT, "%s: offset %llu: expected %zu more bytes, found %llu", r->path, (unsigned long long)r->at, n,
-                        (unsigned long long)(r->file.length - r->at));
+        return MOE_FAIL(FORMAT, "%s: offset %llu: expected %zu more bytes, found %llu", r->path,
+                        (unsigned long long)r->at, n, (unsigned long long)(r->file.length - r->at));
     MOE_TRY(moe__os_read_at(&r->file, r->at, data, n, r->path));
     r->at += n;
     return MOE_OK;
@@ -198,7 +213,8 @@ int moe_session_set_threads(moe_session *s, int n)
     moe__clear_error();
     MOE_ARG(s != NULL);
     MOE_IDLE(s);
-    if (n < 0 || (uint32_t)n > MOE_TEAM_MAX) return MOE_FAIL(INVALID, "threads %d: expected 0 to %u", n, MOE_TEAM_MAX);
+    if (n < 0 || (uint32_t)n > MOE_TEAM_MAX)
+        return MOE_FAIL(INVALID, "threads %d: expected 0 to %u", n, MOE_TEAM_MAX);
     return moe__session_threads(s, (uint32_t)n);
 }
 

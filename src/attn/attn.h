@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Grouped-query attention over the paged KV cache. Two steps: prepare (biases, norms, rotation, write k and v) for each row, then attend
- * for each row and KV head. The softmax is computed in chunks of 256 logical positions, counted from position 0 and merged in ascending
- * order, in prefill and decode alike: so the result depends on neither batch split nor company.
+ * Grouped-query attention over the paged KV cache. Two steps: prepare (biases, norms, rotation, write k and
+ * v) for each row, then attend for each row and KV head. The softmax is computed in chunks of 256 logical
+ * positions, counted from position 0 and merged in ascending order, in prefill and decode alike: so the
+ * result depends on neither batch split nor company.
  */
 #ifndef MOE_ATTN_ATTN_H
 #define MOE_ATTN_ATTN_H

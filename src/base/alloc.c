@@ -16,22 +16,37 @@ typedef struct block_head {
 } block_head;
 
 #ifdef _WIN32
-static void *system_alloc(size_t n, size_t align, void *user) { (void)user; return _aligned_malloc(n, align); }
-static void system_free(void *p, size_t n, void *user) { (void)n; (void)user; _aligned_free(p); }
+static void *system_alloc(size_t n, size_t align, void *user)
+{
+    (void)user;
+    return _aligned_malloc(n, align);
+}
+static void system_free(void *p, size_t n, void *user)
+{
+    (void)n;
+    (void)user;
+    _aligned_free(p);
+}
 #else
 static void *system_alloc(size_t n, size_t align, void *user)
 {
     (void)user;
     return aligned_alloc(align, (n + align - 1) / align * align);
 }
-static void system_free(void *p, size_t n, void *user) { (void)n; (void)user; free(p); }
+static void system_free(void *p, size_t n, void *user)
+{
+    (void)n;
+    (void)user;
+    free(p);
+}
 #endif
 
 int moe__allocator_init(moe__allocator *out, const moe_allocator *a)
 {
     moe_allocator copy = MOE_ALLOCATOR_INIT;
     if (a) MOE_TRY(moe__opts_copy(&copy, sizeof copy, a, "moe_allocator"));
-    if (!copy.alloc != !copy.free) return MOE_FAIL(INVALID, "moe_allocator: alloc and free must both be set, or neither");
+    if (!copy.alloc != !copy.free)
+        return MOE_FAIL(INVALID, "moe_allocator: alloc and free must both be set, or neither");
     out->alloc = copy.alloc ? copy.alloc : system_alloc;
     out->free = copy.free ? copy.free : system_free;
     out->user = copy.user;
@@ -53,7 +68,8 @@ int moe__alloc(const moe__allocator *a, void **out, size_t n, const char *what)
 int moe__alloc_array(const moe__allocator *a, void **out, size_t count, size_t size, const char *what)
 {
     *out = NULL;
-    if (size != 0 && count > SIZE_MAX / size) return MOE_FAIL(NOMEM, "%s: %zu elements of %zu bytes cannot be allocated", what, count, size);
+    if (size != 0 && count > SIZE_MAX / size)
+        return MOE_FAIL(NOMEM, "%s: %zu elements of %zu bytes cannot be allocated", what, count, size);
     return moe__alloc(a, out, count * size, what);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory through the caller's hook. Every block is 64-byte aligned (a cache line, an AVX-512 register) and carries its size in a
- * 64-byte head, so that free needs only the pointer. Counts are checked before they are multiplied.
+ * Memory through the caller's hook. Every block is 64-byte aligned (a cache line, an AVX-512 register) and
+ * carries its size in a 64-byte head, so that free needs only the pointer. Counts are checked before they are
+ * multiplied.
  */
 #ifndef MOE_BASE_ALLOC_H
 #define MOE_BASE_ALLOC_H
@@ -27,7 +28,8 @@ int moe__allocator_init(moe__allocator *out, const moe_allocator *a);
 int moe__alloc(const moe__allocator *a, void **out, size_t n, const char *what);
 /* *out = count * size zeroed bytes; overflow is MOE_E_NOMEM. */
 int moe__alloc_array(const moe__allocator *a, void **out, size_t count, size_t size, const char *what);
-/* Grows or shrinks *p (may be NULL) to count * size bytes, keeping the content; on failure *p is untouched. */
+/* Grows or shrinks *p (may be NULL) to count * size bytes, keeping the content; on failure *p is untouched.
+ */
 int moe__realloc_array(const moe__allocator *a, void **p, size_t count, size_t size, const char *what);
 /* NULL is fine. */
 void moe__free(const moe__allocator *a, void *p);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cutting one block into arrays. The same code runs twice: with base NULL it only counts the bytes, then with a real block it hands
- * out pointers. So a memory plan and the real thing cannot differ.
+ * Cutting one block into arrays. The same code runs twice: with base NULL it only counts the bytes, then with
+ * a real block it hands out pointers. So a memory plan and the real thing cannot differ.
  */
 #ifndef MOE_BASE_CARVE_H
 #define MOE_BASE_CARVE_H

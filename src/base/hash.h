@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* XXH64 (the published xxHash specification): checksums of session files, fingerprints of models. Streaming, portable, any endianness. */
+/* XXH64 (the published xxHash specification): checksums of session files, fingerprints of models. Streaming,
+ * portable, any endianness. */
 #ifndef MOE_BASE_HASH_H
 #define MOE_BASE_HASH_H
 

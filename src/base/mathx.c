@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See mathx.h. Argument reduction with constants split in parts that multiply exactly, then Taylor polynomials on the small rest:
- * simple enough to check by eye, and free of tables. Compiled without contraction, so that no fma appears behind our back.
+ * See mathx.h. Argument reduction with constants split in parts that multiply exactly, then Taylor
+ * polynomials on the small rest: simple enough to check by eye, and free of tables. Compiled without
+ * contraction, so that no fma appears behind our back.
  */
 #include "base/mathx.h"
 
@@ -9,14 +10,26 @@
 #include <stdint.h>
 #include <string.h>
 
-static double from_bits(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return x; }
-static uint64_t to_bits(double x) { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
+static double from_bits(uint64_t u)
+{
+    double x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+static uint64_t to_bits(double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
 
 /* x * 2^n for results in the normal range and below (two steps, so that subnormals round once). */
 static double scale2(double x, int n)
 {
-    if (n < -1000) return x * from_bits((uint64_t)(n + 200 + 1023) << 52) * from_bits((uint64_t)(1023 - 200) << 52);
-    if (n > 1000) return x * from_bits((uint64_t)(n - 200 + 1023) << 52) * from_bits((uint64_t)(1023 + 200) << 52);
+    if (n < -1000)
+        return x * from_bits((uint64_t)(n + 200 + 1023) << 52) * from_bits((uint64_t)(1023 - 200) << 52);
+    if (n > 1000)
+        return x * from_bits((uint64_t)(n - 200 + 1023) << 52) * from_bits((uint64_t)(1023 + 200) << 52);
     return x * from_bits((uint64_t)(n + 1023) << 52);
 }
 
@@ -35,7 +48,10 @@ double moe__math_exp(double x)
     /* Taylor terms summed from the smallest: r^14 / 14! is below 1e-17. */
     double t[15];
     t[0] = 1.0;
-    for (int i = 1; i <= 14; i++) { term *= r / i; t[i] = term; }
+    for (int i = 1; i <= 14; i++) {
+        term *= r / i;
+        t[i] = term;
+    }
     for (int i = 14; i >= 1; i--) sum += t[i];
     p += sum;
     return scale2(p, n);
@@ -47,11 +63,17 @@ double moe__math_log(double x)
     if (x == 0) return -INFINITY;
     if (x > 1.7976931348623157e308) return x;
     int e = 0;
-    if (x < 2.2250738585072014e-308) { x *= 18014398509481984.0; e = -54; }
+    if (x < 2.2250738585072014e-308) {
+        x *= 18014398509481984.0;
+        e = -54;
+    }
     const uint64_t u = to_bits(x);
     e += (int)(u >> 52 & 0x7ff) - 1023;
     double m = from_bits((u & 0xfffffffffffffu) | 0x3ff0000000000000u); /* 1 <= m < 2 */
-    if (m > 1.4142135623730951) { m *= 0.5; e++; }
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        e++;
+    }
     const double f = m - 1.0, s = f / (2.0 + f), s2 = s * s; /* log m = 2 atanh s, |s| < 0.172 */
     double sum = 0.0;
     for (int i = 23; i >= 3; i -= 2) sum = (sum + 1.0 / i) * s2;
@@ -82,7 +104,10 @@ static double cos_small(double r)
 
 void moe__math_sincos(double x, double *sin, double *cos)
 {
-    if (!(x <= 1e9 && x >= -1e9)) { *sin = *cos = NAN; return; }
+    if (!(x <= 1e9 && x >= -1e9)) {
+        *sin = *cos = NAN;
+        return;
+    }
     /* n < 2^30 for |x| <= 1e9: split it so that every product with a part of pi/2 stays exact. */
     const int64_t n = (int64_t)(x * 0.6366197723675814 + (x < 0 ? -0.5 : 0.5));
     const double hi = (double)(n / 32768 * 32768), lo = (double)(n % 32768);
@@ -93,9 +118,21 @@ void moe__math_sincos(double x, double *sin, double *cos)
     r -= (double)n * PIO2_3;
     const double s = sin_small(r), c = cos_small(r);
     switch ((unsigned)(uint64_t)n & 3u) {
-    case 0: *sin = s; *cos = c; break;
-    case 1: *sin = c; *cos = -s; break;
-    case 2: *sin = -s; *cos = -c; break;
-    default: *sin = -c; *cos = s; break;
+    case 0:
+        *sin = s;
+        *cos = c;
+        break;
+    case 1:
+        *sin = c;
+        *cos = -s;
+        break;
+    case 2:
+        *sin = -s;
+        *cos = -c;
+        break;
+    default:
+        *sin = -c;
+        *cos = s;
+        break;
     }
 }

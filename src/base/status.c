@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Status names and the thread-local message behind moe_last_error(). The message buffer is the library's only per-thread state. */
+/* Status names and the thread-local message behind moe_last_error(). The message buffer is the library's only
+ * per-thread state. */
 #include "base/status.h"
 
 #include <stdarg.h>
@@ -23,7 +24,8 @@ const char *moe__last_error(void) { return message; }
 const char *moe__status_name(int status)
 {
     switch (status) {
-#define NAME(id, text) case MOE_##id: return "MOE_" #id;
+#define NAME(id, text)                                                                                       \
+    case MOE_##id: return "MOE_" #id;
         MOE_STATUS_LIST(NAME)
 #undef NAME
     default: return "unknown status";

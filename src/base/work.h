@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sharing the work of one phase among the members of a team. All members run the same phases in the same order; inside a phase each
- * takes the next item until none is left, then all meet. Three counters rotate, so that the next phase's is always clean.
+ * Sharing the work of one phase among the members of a team. All members run the same phases in the same
+ * order; inside a phase each takes the next item until none is left, then all meet. Three counters rotate, so
+ * that the next phase's is always clean.
  */
 #ifndef MOE_BASE_WORK_H
 #define MOE_BASE_WORK_H
@@ -25,9 +26,13 @@ static inline void moe__work_reset(moe__work *w)
 }
 
 /* The next item of this phase. */
-static inline size_t moe__work_take(moe__worker *k) { return moe__chunks_take(&k->work->chunks[k->phase % 3]); }
+static inline size_t moe__work_take(moe__worker *k)
+{
+    return moe__chunks_take(&k->work->chunks[k->phase % 3]);
+}
 
-/* Ends the phase: waits for all. Everyone left the phase before the last one, so its counter can be cleaned for the next. */
+/* Ends the phase: waits for all. Everyone left the phase before the last one, so its counter can be cleaned
+ * for the next. */
 static inline void moe__work_next(moe__worker *k)
 {
     if (k->index == 0) moe__chunks_reset(&k->work->chunks[(k->phase + 1) % 3]);

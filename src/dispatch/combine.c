@@ -5,8 +5,8 @@
 #include "dispatch/dispatch.h"
 #include "moe/moe.h"
 
-void moe__dispatch_combine(const moe__dispatch *d, const moe__routes *r, const moe__kernels *k, uint32_t row, const float *result,
-                           float *y, size_t dim)
+void moe__dispatch_combine(const moe__dispatch *d, const moe__routes *r, const moe__kernels *k, uint32_t row,
+                           const float *result, float *y, size_t dim)
 {
     memset(y, 0, dim * sizeof *y);
     for (uint32_t p = r->offset[row]; p < r->offset[row + 1]; p++) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From rows with their experts to experts with their rows, and back. Work is done in tiles of rows, so that at most max_pairs
- * (row, expert) pairs are in flight, whatever k is. Inside a tile, pairs are sorted by expert; each expert then works on its rows at
- * once; results are combined per row in order of rank, so the sum never depends on who computed what when.
+ * From rows with their experts to experts with their rows, and back. Work is done in tiles of rows, so that
+ * at most max_pairs (row, expert) pairs are in flight, whatever k is. Inside a tile, pairs are sorted by
+ * expert; each expert then works on its rows at once; results are combined per row in order of rank, so the
+ * sum never depends on who computed what when.
  */
 #ifndef MOE_DISPATCH_DISPATCH_H
 #define MOE_DISPATCH_DISPATCH_H
@@ -13,7 +14,8 @@
 #include "base/carve.h"
 #include "kernel/kernel.h"
 
-/* The routing of a sub-batch, compressed rows: row t has pairs offset[t] .. offset[t+1]-1 in order of rank. */
+/* The routing of a sub-batch, compressed rows: row t has pairs offset[t] .. offset[t+1]-1 in order of rank.
+ */
 typedef struct moe__routes {
     uint32_t *offset; /* [n_rows+1] */
     uint32_t *expert; /* MOE_EXPERT_NONE: no expert */
@@ -29,19 +31,20 @@ typedef struct moe__group {
 
 typedef struct moe__dispatch {
     uint32_t max_pairs, n_experts;
-    uint32_t row, n_rows;  /* the tile: rows row .. row+n_rows-1 */
+    uint32_t row, n_rows; /* the tile: rows row .. row+n_rows-1 */
     uint32_t n_pairs, n_groups;
-    uint32_t *slot;        /* [max_pairs] slot of the tile's p-th pair, MOE_EXPERT_NONE if it has no expert */
-    uint32_t *col;         /* [max_pairs] row of the pair in a slot */
-    moe__group *group;     /* [n_experts], ascending experts */
-    uint32_t *count;       /* [n_experts] */
+    uint32_t *slot;    /* [max_pairs] slot of the tile's p-th pair, MOE_EXPERT_NONE if it has no expert */
+    uint32_t *col;     /* [max_pairs] row of the pair in a slot */
+    moe__group *group; /* [n_experts], ascending experts */
+    uint32_t *count;   /* [n_experts] */
 } moe__dispatch;
 
 void moe__dispatch_carve(moe__dispatch *d, moe__carve *c, uint32_t max_pairs, uint32_t n_experts);
-/* Plans the tile that starts at `row` of `n_rows` rows: as many rows as fit (at least one: k never exceeds max_pairs). */
+/* Plans the tile that starts at `row` of `n_rows` rows: as many rows as fit (at least one: k never exceeds
+ * max_pairs). */
 void moe__dispatch_plan(moe__dispatch *d, const moe__routes *r, uint32_t row, uint32_t n_rows);
 /* y [dim] = sum over the pairs of row `row` (in the tile), in order of rank, of weight * result[slot]. */
-void moe__dispatch_combine(const moe__dispatch *d, const moe__routes *r, const moe__kernels *k, uint32_t row, const float *result,
-                           float *y, size_t dim);
+void moe__dispatch_combine(const moe__dispatch *d, const moe__routes *r, const moe__kernels *k, uint32_t row,
+                           const float *result, float *y, size_t dim);
 
 #endif

@@ -19,7 +19,8 @@ static void choose_rows(moe__dispatch *d, const moe__routes *r, uint32_t row, ui
 {
     d->row = row;
     d->n_rows = 0;
-    while (row + d->n_rows < n_rows && r->offset[row + d->n_rows + 1] - r->offset[row] <= d->max_pairs) d->n_rows++;
+    while (row + d->n_rows < n_rows && r->offset[row + d->n_rows + 1] - r->offset[row] <= d->max_pairs)
+        d->n_rows++;
     d->n_pairs = r->offset[row + d->n_rows] - r->offset[row];
 }
 

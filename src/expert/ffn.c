@@ -5,17 +5,25 @@
 static uint32_t blocks(uint32_t n, uint32_t step) { return (n + step - 1) / step; }
 
 /* The product of one job's matrix with its rows. */
-static moe__product product(const moe__ffn *f, const moe__ffn_job *j, const moe__matrix *w, const void *data, float *y)
+static moe__product product(const moe__ffn *f, const moe__ffn_job *j, const moe__matrix *w, const void *data,
+                            float *y)
 {
-    return (moe__product){.w = w, .data = data, .x = f->in, .col = f->col ? f->col + j->first : NULL, .first_col = f->first_row + j->first,
-                          .n_cols = j->n, .y = y + (size_t)j->first * w->n_out, .ldy = w->n_out};
+    return (moe__product){.w = w,
+                          .data = data,
+                          .x = f->in,
+                          .col = f->col ? f->col + j->first : NULL,
+                          .first_col = f->first_row + j->first,
+                          .n_cols = j->n,
+                          .y = y + (size_t)j->first * w->n_out,
+                          .ldy = w->n_out};
 }
 
 /* mid = silu(gate x) * (up x) for some middle rows of one job. */
 static void gate_up(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, uint32_t n, float *exact)
 {
     const size_t ff = f->gate->n_out;
-    const moe__product g = product(f, j, f->gate, j->view.gate, f->mid.f32), u = product(f, j, f->up, j->view.up, f->up_out);
+    const moe__product g = product(f, j, f->gate, j->view.gate, f->mid.f32),
+                       u = product(f, j, f->up, j->view.up, f->up_out);
     moe__product_rows(&g, f->k, first, n, exact);
     moe__product_rows(&u, f->k, first, n, exact);
     for (size_t s = j->first; s < (size_t)j->first + j->n; s++) {
@@ -26,15 +34,21 @@ static void gate_up(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, ui
 
 static void down(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, uint32_t n, float *exact)
 {
-    const moe__product p = {.w = f->down, .data = j->view.down, .x = &f->mid, .first_col = j->first, .n_cols = j->n,
-                            .y = f->out + (size_t)j->first * f->down->n_out, .ldy = f->down->n_out};
+    const moe__product p = {.w = f->down,
+                            .data = j->view.down,
+                            .x = &f->mid,
+                            .first_col = j->first,
+                            .n_cols = j->n,
+                            .y = f->out + (size_t)j->first * f->down->n_out,
+                            .ldy = f->down->n_out};
     moe__product_rows(&p, f->k, first, n, exact);
 }
 
 typedef void (*job_part)(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, uint32_t n, float *exact);
 
 /* Every block of n_out rows of every job, once. */
-static void share(moe__worker *w, const moe__ffn *f, uint32_t n_out, uint32_t step, job_part part, float *exact)
+static void share(moe__worker *w, const moe__ffn *f, uint32_t n_out, uint32_t step, job_part part,
+                  float *exact)
 {
     const uint32_t n = blocks(n_out, step);
     for (size_t i; (i = moe__work_take(w)) < (size_t)n * f->n_jobs;) {
@@ -48,7 +62,8 @@ void moe__ffn_run(moe__worker *w, const moe__ffn *f, float *exact)
 {
     share(w, f, f->gate->n_out, moe__rows_per_item(f->gate), gate_up, exact);
     if (f->mid_formats & ~MOE_ACT_BIT(MOE_ACT_F32)) {
-        for (size_t s; (s = moe__work_take(w)) < f->n_slots;) moe__rows_pack(&f->mid, f->k, s, f->mid_formats);
+        for (size_t s; (s = moe__work_take(w)) < f->n_slots;)
+            moe__rows_pack(&f->mid, f->k, s, f->mid_formats);
         moe__work_next(w);
     }
     share(w, f, f->down->n_out, moe__rows_per_item(f->down), down, exact);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The feed-forward block of one or many experts: down(silu(gate x) * up x). Routed experts, the shared expert and dense layers are all a
- * list of jobs: one set of matrices and the rows it works on.
+ * The feed-forward block of one or many experts: down(silu(gate x) * up x). Routed experts, the shared expert
+ * and dense layers are all a list of jobs: one set of matrices and the rows it works on.
  */
 #ifndef MOE_EXPERT_FFN_H
 #define MOE_EXPERT_FFN_H
@@ -19,7 +19,7 @@ typedef struct moe__ffn {
     const moe__kernels *k;
     const moe__matrix *gate, *up, *down; /* types and shapes that all jobs share */
     const moe__rows *in;
-    const uint32_t *col;  /* [slots] row of `in` of each slot, or NULL: first_row + slot */
+    const uint32_t *col; /* [slots] row of `in` of each slot, or NULL: first_row + slot */
     uint32_t first_row;
     uint32_t n_slots;
     moe__rows mid;        /* [slots][ff] */

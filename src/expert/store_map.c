@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The mapped store: experts are views into the file's mapping, the operating system decides what is in memory. Costs nothing, never waits. */
+/* The mapped store: experts are views into the file's mapping, the operating system decides what is in
+ * memory. Costs nothing, never waits. */
 #include "base/alloc.h"
 #include "base/status.h"
 #include "model/model.h"
@@ -14,10 +15,15 @@ static const moe__role roles[3] = {ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS}
 
 static uint64_t overhead(const moe_model *m)
 {
-    return MOE_BLOCK_BYTES(sizeof(map_store)) + MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * 3 * sizeof(uint8_t *));
+    return MOE_BLOCK_BYTES(sizeof(map_store)) +
+           MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * 3 * sizeof(uint8_t *));
 }
 
-static uint64_t resident(const moe_model *m) { (void)m; return 0; }
+static uint64_t resident(const moe_model *m)
+{
+    (void)m;
+    return 0;
+}
 
 static void map_close(moe__store *base)
 {
@@ -40,7 +46,11 @@ static int map_open(moe__store **out, const moe_model *m, const moe_model_option
         for (int i = 0; i < 3 && m->layers[l].is_moe; i++) {
             const void *p;
             MOE_TRY_GOTO(moe__file_tensor_map(m->file, m->layers[l].tensor[roles[i]], &p), fail);
-            if (!p) { st = MOE_FAIL(INTERNAL, "%s: tensor %s is not mapped", moe__file_name(m->file), m->layers[l].tensor[roles[i]]->name); goto fail; }
+            if (!p) {
+                st = MOE_FAIL(INTERNAL, "%s: tensor %s is not mapped", moe__file_name(m->file),
+                              m->layers[l].tensor[roles[i]]->name);
+                goto fail;
+            }
             s->first[l * 3 + (uint32_t)i] = p;
         }
     *out = &s->base;
@@ -64,6 +74,11 @@ static int map_acquire(moe__store *base, const moe__expert_request *want, moe__e
     return MOE_OK;
 }
 
-static void map_release(moe__store *base, const moe__expert_view *view) { (void)base; (void)view; }
+static void map_release(moe__store *base, const moe__expert_view *view)
+{
+    (void)base;
+    (void)view;
+}
 
-const moe__store_ops moe__store_map = {"map", overhead, resident, map_open, map_close, map_acquire, map_release};
+const moe__store_ops moe__store_map = {"map",     overhead,    resident,   map_open,
+                                       map_close, map_acquire, map_release};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The resident store: all experts in one private block, read at open. For files that cannot be mapped, and for hosts that must never fault. */
+/* The resident store: all experts in one private block, read at open. For files that cannot be mapped, and
+ * for hosts that must never fault. */
 #include "base/alloc.h"
 #include "base/status.h"
 #include "model/model.h"
@@ -16,7 +17,8 @@ static const moe__role roles[3] = {ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS}
 
 static uint64_t overhead(const moe_model *m)
 {
-    return MOE_BLOCK_BYTES(sizeof(ram_store)) + MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * 3 * sizeof(uint64_t));
+    return MOE_BLOCK_BYTES(sizeof(ram_store)) +
+           MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * 3 * sizeof(uint64_t));
 }
 
 /* Matrices start on cache lines. */
@@ -54,7 +56,8 @@ static int read_all(ram_store *s, const moe_model_options *o, uint64_t total)
                 MOE_TRY(moe__file_tensor_read(m->file, t, off, s->block + at + off, n));
                 done += n;
                 const moe_progress p = {sizeof p, MOE_PROGRESS_LOAD, 0, done, total};
-                if (o && o->progress && o->progress(&p, o->progress_user) != 0) return MOE_FAIL(ABORTED, "loading was stopped by the progress callback");
+                if (o && o->progress && o->progress(&p, o->progress_user) != 0)
+                    return MOE_FAIL(ABORTED, "loading was stopped by the progress callback");
             }
             at += padded(t->bytes);
         }
@@ -66,7 +69,9 @@ static int ram_open(moe__store **out, const moe_model *m, const moe_model_option
     int st;
     ram_store *s = NULL;
     const uint64_t n = block_bytes(m);
-    if (n > SIZE_MAX) return MOE_FAIL(NOMEM, "%s: %llu bytes of experts cannot be allocated", moe__file_name(m->file), (unsigned long long)n);
+    if (n > SIZE_MAX)
+        return MOE_FAIL(NOMEM, "%s: %llu bytes of experts cannot be allocated", moe__file_name(m->file),
+                        (unsigned long long)n);
     MOE_TRY_GOTO(MOE_NEW(&m->alloc, &s, 1, "expert store"), fail);
     s->base.ops = &moe__store_ram;
     s->model = m;
@@ -93,9 +98,14 @@ static int ram_acquire(moe__store *base, const moe__expert_request *want, moe__e
     return MOE_OK;
 }
 
-static void ram_release(moe__store *base, const moe__expert_view *view) { (void)base; (void)view; }
+static void ram_release(moe__store *base, const moe__expert_view *view)
+{
+    (void)base;
+    (void)view;
+}
 
-const moe__store_ops moe__store_ram = {"resident", overhead, resident, ram_open, ram_close, ram_acquire, ram_release};
+const moe__store_ops moe__store_ram = {"resident", overhead,    resident,   ram_open,
+                                       ram_close,  ram_acquire, ram_release};
 
 const moe__store_ops *moe__store_choose(const moe_model *m)
 {

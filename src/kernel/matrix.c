@@ -2,19 +2,23 @@
 /* See matrix.h. */
 #include "kernel/matrix.h"
 
-/* Columns per kernel call: their activations stay in the second-level cache while a block of weight rows passes. */
+/* Columns per kernel call: their activations stay in the second-level cache while a block of weight rows
+ * passes. */
 #define COLS_PER_CALL 128u
-#define ITEM_BYTES 65536u
+#define ITEM_BYTES    65536u
 
 void moe__rows_pack(const moe__rows *r, const moe__kernels *k, size_t i, uint32_t formats)
 {
     const float *x = moe__row(r, i);
-    if (formats & MOE_ACT_BIT(MOE_ACT_Q8_32)) k->act_q8_32((char *)r->act[MOE_ACT_Q8_32] + i * r->act_bytes[MOE_ACT_Q8_32], x, r->width);
-    if (formats & MOE_ACT_BIT(MOE_ACT_Q8_256)) k->act_q8_256((char *)r->act[MOE_ACT_Q8_256] + i * r->act_bytes[MOE_ACT_Q8_256], x, r->width);
+    if (formats & MOE_ACT_BIT(MOE_ACT_Q8_32))
+        k->act_q8_32((char *)r->act[MOE_ACT_Q8_32] + i * r->act_bytes[MOE_ACT_Q8_32], x, r->width);
+    if (formats & MOE_ACT_BIT(MOE_ACT_Q8_256))
+        k->act_q8_256((char *)r->act[MOE_ACT_Q8_256] + i * r->act_bytes[MOE_ACT_Q8_256], x, r->width);
 }
 
 /* The oracle: one weight row at a time, dequantised. */
-static void exact_rows(const moe__product *p, const moe__kernels *k, moe__gemm g, uint32_t first, uint32_t n_rows, float *row)
+static void exact_rows(const moe__product *p, const moe__kernels *k, moe__gemm g, uint32_t first,
+                       uint32_t n_rows, float *row)
 {
     g.w = row;
     g.w_bytes = 0;
@@ -26,13 +30,21 @@ static void exact_rows(const moe__product *p, const moe__kernels *k, moe__gemm g
     }
 }
 
-void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t first, uint32_t n_rows, float *exact)
+void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t first, uint32_t n_rows,
+                       float *exact)
 {
     const moe__act act = moe__matrix_act(p->w, exact != NULL);
     const char *x = act == MOE_ACT_F32 ? (const char *)p->x->f32 : p->x->act[act];
-    moe__gemm g = {
-        .y = p->y + first, .ldy = p->ldy, .w = (const char *)p->data + (size_t)first * p->w->row_bytes, .w_bytes = p->w->row_bytes,
-        .x = x, .x_bytes = p->x->act_bytes[act], .col = p->col, .n_rows = n_rows, .n_cols = p->n_cols, .n = p->w->n_in};
+    moe__gemm g = {.y = p->y + first,
+                   .ldy = p->ldy,
+                   .w = (const char *)p->data + (size_t)first * p->w->row_bytes,
+                   .w_bytes = p->w->row_bytes,
+                   .x = x,
+                   .x_bytes = p->x->act_bytes[act],
+                   .col = p->col,
+                   .n_rows = n_rows,
+                   .n_cols = p->n_cols,
+                   .n = p->w->n_in};
     if (!p->col) g.x = x + (size_t)p->first_col * g.x_bytes;
     if (exact) {
         exact_rows(p, k, g, first, n_rows, exact);
@@ -42,8 +54,10 @@ void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t fi
         moe__gemm part = g;
         part.n_cols = p->n_cols - c < COLS_PER_CALL ? p->n_cols - c : COLS_PER_CALL;
         part.y = g.y + (size_t)c * g.ldy;
-        if (p->col) part.col = p->col + c;
-        else part.x = (const char *)g.x + (size_t)c * g.x_bytes;
+        if (p->col)
+            part.col = p->col + c;
+        else
+            part.x = (const char *)g.x + (size_t)c * g.x_bytes;
         p->w->gemm(&part);
     }
 }

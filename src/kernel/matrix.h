@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrices of weights and rows of activations: what the steps of a layer are written in. A product is computed in blocks of weight rows,
- * any block by any thread: each element is one kernel's exact result, so the split never shows.
+ * Matrices of weights and rows of activations: what the steps of a layer are written in. A product is
+ * computed in blocks of weight rows, any block by any thread: each element is one kernel's exact result, so
+ * the split never shows.
  */
 #ifndef MOE_KERNEL_MATRIX_H
 #define MOE_KERNEL_MATRIX_H
@@ -21,7 +22,7 @@ typedef struct moe__matrix {
 typedef struct moe__rows {
     float *f32;
     uint32_t width;
-    void *act[MOE_N_ACTS];      /* [MOE_ACT_F32] is f32 itself; others NULL if never read */
+    void *act[MOE_N_ACTS];        /* [MOE_ACT_F32] is f32 itself; others NULL if never read */
     size_t act_bytes[MOE_N_ACTS]; /* between rows */
 } moe__rows;
 
@@ -34,22 +35,27 @@ static inline float *moe__row(const moe__rows *r, size_t i) { return r->f32 + i 
 void moe__rows_pack(const moe__rows *r, const moe__kernels *k, size_t i, uint32_t formats);
 
 /* Which format of its input a matrix reads; with `exact`, f32 whatever the type. */
-static inline moe__act moe__matrix_act(const moe__matrix *w, int exact) { return exact ? MOE_ACT_F32 : w->type->act; }
+static inline moe__act moe__matrix_act(const moe__matrix *w, int exact)
+{
+    return exact ? MOE_ACT_F32 : w->type->act;
+}
 
 /* One product: y[c * ldy + r] = w[r] . x[col[c]] for first <= r < first + n_rows. */
 typedef struct moe__product {
     const moe__matrix *w;
-    const void *data;        /* the matrix's rows: w->data, or an expert's */
+    const void *data; /* the matrix's rows: w->data, or an expert's */
     const moe__rows *x;
-    const uint32_t *col;     /* [n_cols] rows of x, or NULL = 0 .. n_cols-1 */
-    uint32_t first_col;      /* with col NULL: the first row of x */
+    const uint32_t *col; /* [n_cols] rows of x, or NULL = 0 .. n_cols-1 */
+    uint32_t first_col;  /* with col NULL: the first row of x */
     uint32_t n_cols;
-    float *y;                /* element of column 0 and weight row 0 */
+    float *y; /* element of column 0 and weight row 0 */
     size_t ldy;
 } moe__product;
 
-/* `exact`: NULL, or [n_in] floats of scratch: then weights are dequantised and the activations taken as f32. */
-void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t first, uint32_t n_rows, float *exact);
+/* `exact`: NULL, or [n_in] floats of scratch: then weights are dequantised and the activations taken as f32.
+ */
+void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t first, uint32_t n_rows,
+                       float *exact);
 
 /* Weight rows per work item: enough bytes to be worth taking, few enough to share well. */
 uint32_t moe__rows_per_item(const moe__matrix *w);

@@ -11,7 +11,8 @@ void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n
     memset(kv, 0, sizeof *kv);
     kv->n_layers = h->n_layers;
     kv->n_seq = n_seq;
-    kv->n_pages = (n_ctx + MOE_KV_PAGE - 1) / MOE_KV_PAGE + n_seq - 1; /* each further sequence may leave a page half empty */
+    kv->n_pages = (n_ctx + MOE_KV_PAGE - 1) / MOE_KV_PAGE + n_seq -
+                  1; /* each further sequence may leave a page half empty */
     kv->width_k = h->n_heads_kv * h->dim_head_k;
     kv->width_v = h->n_heads_kv * h->dim_head_v;
     kv->type_k = type_k;
@@ -22,7 +23,8 @@ void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n
 
 void moe__kv_carve(moe__kv *kv, moe__carve *c)
 {
-    const uint64_t rows = (uint64_t)kv->n_layers * kv->n_pages * MOE_KV_PAGE; /* < 2^10 * 2^27: the products below are checked */
+    const uint64_t rows = (uint64_t)kv->n_layers * kv->n_pages *
+                          MOE_KV_PAGE; /* < 2^10 * 2^27: the products below are checked */
     kv->k = moe__carve_take(c, rows, (uint64_t)kv->width_k * kv->size_k);
     kv->v = moe__carve_take(c, rows, (uint64_t)kv->width_v * kv->size_v);
     MOE_CARVE(c, kv->token, (uint64_t)kv->n_pages * MOE_KV_PAGE);
@@ -50,21 +52,24 @@ static void drop_page(moe__kv *kv, uint32_t page)
 /* Copies a page's first n positions in all layers. */
 static void copy_page(moe__kv *kv, uint32_t from, uint32_t to, uint32_t n)
 {
-    const size_t page_k = (size_t)MOE_KV_PAGE * kv->width_k * kv->size_k, page_v = (size_t)MOE_KV_PAGE * kv->width_v * kv->size_v;
+    const size_t page_k = (size_t)MOE_KV_PAGE * kv->width_k * kv->size_k,
+                 page_v = (size_t)MOE_KV_PAGE * kv->width_v * kv->size_v;
     for (uint32_t l = 0; l < kv->n_layers; l++) {
         const size_t base = (size_t)l * kv->n_pages;
         memcpy(kv->k + (base + to) * page_k, kv->k + (base + from) * page_k, page_k / MOE_KV_PAGE * n);
         memcpy(kv->v + (base + to) * page_v, kv->v + (base + from) * page_v, page_v / MOE_KV_PAGE * n);
     }
-    memcpy(kv->token + (size_t)to * MOE_KV_PAGE, kv->token + (size_t)from * MOE_KV_PAGE, n * sizeof *kv->token);
+    memcpy(kv->token + (size_t)to * MOE_KV_PAGE, kv->token + (size_t)from * MOE_KV_PAGE,
+           n * sizeof *kv->token);
 }
 
 /* Puts a fresh page at a table entry and notes what stood there. */
 static int fresh_page(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t old)
 {
     if (kv->n_free == 0)
-        return MOE_FAIL(FULL, "the KV cache is full: all %u pages of %u positions are taken (sequence %u has %u tokens)", kv->n_pages,
-                        MOE_KV_PAGE, q, kv->seq[q].len);
+        return MOE_FAIL(
+            FULL, "the KV cache is full: all %u pages of %u positions are taken (sequence %u has %u tokens)",
+            kv->n_pages, MOE_KV_PAGE, q, kv->seq[q].len);
     const uint32_t page = kv->free_page[--kv->n_free];
     kv->refs[page] = 1;
     kv->table[(size_t)q * kv->n_pages + slot] = page;
@@ -102,8 +107,10 @@ void moe__kv_rollback(moe__kv *kv)
         const moe__kv_change c = kv->journal[--kv->n_journal];
         uint32_t *entry = &kv->table[(size_t)c.seq * kv->n_pages + c.slot];
         drop_page(kv, *entry);
-        if (c.old == MOE_KV_NO_PAGE) kv->seq[c.seq].n_pages--;
-        else *entry = c.old;
+        if (c.old == MOE_KV_NO_PAGE)
+            kv->seq[c.seq].n_pages--;
+        else
+            *entry = c.old;
     }
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The KV cache: pages of 64 positions, shared by the sequences of a session through counts and copied when a shared, half-filled page is
- * written to. Positions of a sequence are logical (0, 1, 2 ...), so attention reads the same numbers in the same order wherever the
- * pages lie. An eval reserves first and commits at its end; until then a journal can undo everything.
+ * The KV cache: pages of 64 positions, shared by the sequences of a session through counts and copied when a
+ * shared, half-filled page is written to. Positions of a sequence are logical (0, 1, 2 ...), so attention
+ * reads the same numbers in the same order wherever the pages lie. An eval reserves first and commits at its
+ * end; until then a journal can undo everything.
  */
 #ifndef MOE_KV_KV_H
 #define MOE_KV_KV_H
@@ -10,7 +11,7 @@
 #include "arch/arch.h"
 #include "base/carve.h"
 
-#define MOE_KV_PAGE 64u
+#define MOE_KV_PAGE    64u
 #define MOE_KV_NO_PAGE UINT32_MAX
 
 typedef struct moe__kv_seq {
@@ -25,17 +26,17 @@ typedef struct moe__kv_change {
 
 typedef struct moe__kv {
     uint32_t n_layers, n_pages, n_seq;
-    uint32_t width_k, width_v;   /* elements of one position in one layer: kv heads * head width */
-    int type_k, type_v;          /* MOE_TYPE_F16 or MOE_TYPE_F32 */
-    uint32_t size_k, size_v;     /* bytes of an element */
-    uint8_t *k, *v;              /* [n_layers][n_pages][MOE_KV_PAGE][width] */
-    moe_token *token;            /* [n_pages][MOE_KV_PAGE] */
-    uint32_t *refs;              /* [n_pages] how many sequences use a page */
-    uint32_t *free_page;         /* [n_free] stack */
+    uint32_t width_k, width_v; /* elements of one position in one layer: kv heads * head width */
+    int type_k, type_v;        /* MOE_TYPE_F16 or MOE_TYPE_F32 */
+    uint32_t size_k, size_v;   /* bytes of an element */
+    uint8_t *k, *v;            /* [n_layers][n_pages][MOE_KV_PAGE][width] */
+    moe_token *token;          /* [n_pages][MOE_KV_PAGE] */
+    uint32_t *refs;            /* [n_pages] how many sequences use a page */
+    uint32_t *free_page;       /* [n_free] stack */
     uint32_t n_free;
-    moe__kv_seq *seq;            /* [n_seq] */
-    uint32_t *table;             /* [n_seq][n_pages] page of every 64 positions */
-    moe__kv_change *journal;     /* [n_pages + n_seq] */
+    moe__kv_seq *seq;        /* [n_seq] */
+    uint32_t *table;         /* [n_seq][n_pages] page of every 64 positions */
+    moe__kv_change *journal; /* [n_pages + n_seq] */
     uint32_t n_journal;
 } moe__kv;
 
@@ -46,9 +47,11 @@ void moe__kv_carve(moe__kv *kv, moe__carve *c);
 /* Empties everything. */
 void moe__kv_reset(moe__kv *kv);
 
-/* Makes room for n more positions of sequence q, its own to write to. E_FULL leaves the journal to be undone. */
+/* Makes room for n more positions of sequence q, its own to write to. E_FULL leaves the journal to be undone.
+ */
 int moe__kv_reserve(moe__kv *kv, uint32_t q, uint32_t n);
-/* Ends an eval: sequences keep the lengths that were set with moe__kv_set_len, spare reserved pages go back. */
+/* Ends an eval: sequences keep the lengths that were set with moe__kv_set_len, spare reserved pages go back.
+ */
 void moe__kv_commit(moe__kv *kv);
 /* Ends an eval as if it had not been. */
 void moe__kv_rollback(moe__kv *kv);
@@ -65,13 +68,15 @@ static inline uint32_t moe__kv_page(const moe__kv *kv, uint32_t q, uint32_t pos)
 /* Keys (values) of one layer at a position; the rest of its page follows, width elements apart. */
 static inline void *moe__kv_k(const moe__kv *kv, uint32_t layer, uint32_t q, uint32_t pos)
 {
-    const size_t row = ((size_t)layer * kv->n_pages + moe__kv_page(kv, q, pos)) * MOE_KV_PAGE + pos % MOE_KV_PAGE;
+    const size_t row =
+        ((size_t)layer * kv->n_pages + moe__kv_page(kv, q, pos)) * MOE_KV_PAGE + pos % MOE_KV_PAGE;
     return kv->k + row * kv->width_k * kv->size_k;
 }
 
 static inline void *moe__kv_v(const moe__kv *kv, uint32_t layer, uint32_t q, uint32_t pos)
 {
-    const size_t row = ((size_t)layer * kv->n_pages + moe__kv_page(kv, q, pos)) * MOE_KV_PAGE + pos % MOE_KV_PAGE;
+    const size_t row =
+        ((size_t)layer * kv->n_pages + moe__kv_page(kv, q, pos)) * MOE_KV_PAGE + pos % MOE_KV_PAGE;
     return kv->v + row * kv->width_v * kv->size_v;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tensors -> roles. A layer is a MoE layer if it has a router. Every required tensor must be there with the shape that the
- * hyper-parameters give, and every tensor of the file must have a role: a variant with tensors that we would not use is
- * refused, because computing without them would be wrong.
+ * Tensors -> roles. A layer is a MoE layer if it has a router. Every required tensor must be there with the
+ * shape that the hyper-parameters give, and every tensor of the file must have a role: a variant with tensors
+ * that we would not use is refused, because computing without them would be wrong.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,8 +12,10 @@
 
 static void tensor_name(char *dst, size_t cap, const moe__tensor_row *row, uint32_t layer)
 {
-    if (row->role < N_MODEL_ROLES) snprintf(dst, cap, "%s", row->name);
-    else snprintf(dst, cap, "blk.%u.%s", layer, row->name);
+    if (row->role < N_MODEL_ROLES)
+        snprintf(dst, cap, "%s", row->name);
+    else
+        snprintf(dst, cap, "blk.%u.%s", layer, row->name);
 }
 
 static int check_shape(const moe_model *m, const moe__tensor *t, const moe__tensor_row *row)
@@ -21,24 +23,29 @@ static int check_shape(const moe_model *m, const moe__tensor *t, const moe__tens
     for (uint32_t i = 0; i < 4; i++) {
         const uint64_t want = i < 3 ? moe__width_of(&m->hp, (moe__width)row->dim[i]) : 1;
         if (t->dim[i] != want)
-            return MOE_FAIL(FORMAT, "%s: tensor %s: dimension %u: expected %llu, found %llu", moe__file_name(m->file), t->name, i,
-                            (unsigned long long)want, (unsigned long long)t->dim[i]);
+            return MOE_FAIL(FORMAT, "%s: tensor %s: dimension %u: expected %llu, found %llu",
+                            moe__file_name(m->file), t->name, i, (unsigned long long)want,
+                            (unsigned long long)t->dim[i]);
     }
     if (row->dim[1] == W_NONE && t->type->block != 1)
-        return MOE_FAIL(UNSUPPORTED, "%s: tensor %s: a vector in type %s; expected F32, F16 or BF16", moe__file_name(m->file), t->name,
-                        t->type->name);
+        return MOE_FAIL(UNSUPPORTED, "%s: tensor %s: a vector in type %s; expected F32, F16 or BF16",
+                        moe__file_name(m->file), t->name, t->type->name);
     return MOE_OK;
 }
 
 static int required(const moe__tensor_row *row, int is_moe)
 {
-    return row->need == NEED_ALWAYS || (row->need == NEED_MOE && is_moe) || (row->need == NEED_DENSE && !is_moe);
+    return row->need == NEED_ALWAYS || (row->need == NEED_MOE && is_moe) ||
+           (row->need == NEED_DENSE && !is_moe);
 }
 
 static moe__matrix matrix_of(const moe_model *m, const moe__tensor *t)
 {
-    return (moe__matrix){.type = t->type, .n_out = (uint32_t)t->dim[1], .n_in = (uint32_t)t->dim[0],
-                         .row_bytes = (size_t)moe__tensor_row_bytes(t), .gemm = moe__kernels_gemm(&m->k, t->type->id)};
+    return (moe__matrix){.type = t->type,
+                         .n_out = (uint32_t)t->dim[1],
+                         .n_in = (uint32_t)t->dim[0],
+                         .row_bytes = (size_t)moe__tensor_row_bytes(t),
+                         .gemm = moe__kernels_gemm(&m->k, t->type->id)};
 }
 
 static int bind_row(moe_model *m, const moe__tensor_row *row, uint32_t layer, size_t *n_bound)
@@ -49,7 +56,8 @@ static int bind_row(moe_model *m, const moe__tensor_row *row, uint32_t layer, si
     const moe__tensor *t = moe__file_tensor_find(m->file, name);
     if (!t) {
         if (required(row, l ? l->is_moe : 1))
-            return MOE_FAIL(FORMAT, "%s: tensor %s is missing, which %s models need", moe__file_name(m->file), name, m->arch->title);
+            return MOE_FAIL(FORMAT, "%s: tensor %s is missing, which %s models need", moe__file_name(m->file),
+                            name, m->arch->title);
         return MOE_OK;
     }
     MOE_TRY(check_shape(m, t, row));
@@ -59,8 +67,10 @@ static int bind_row(moe_model *m, const moe__tensor_row *row, uint32_t layer, si
         return MOE_OK;
     }
     l->tensor[row->role] = t;
-    if (row->dim[1] == W_NONE) l->vec_n[row->role] = (uint32_t)t->dim[0];
-    else l->mat[row->role] = matrix_of(m, t);
+    if (row->dim[1] == W_NONE)
+        l->vec_n[row->role] = (uint32_t)t->dim[0];
+    else
+        l->mat[row->role] = matrix_of(m, t);
     return MOE_OK;
 }
 
@@ -75,8 +85,9 @@ static int refuse_unknown(const moe_model *m)
         for (uint32_t l = 0; l < m->hp.n_layers && !known; l++)
             for (int r = 0; r < N_ROLES && !known; r++) known = m->layers[l].tensor[r] == t;
         if (!known)
-            return MOE_FAIL(UNSUPPORTED, "%s: tensor %s has no role in the architecture %s as libmoe knows it", moe__file_name(m->file),
-                            t->name, m->arch->name);
+            return MOE_FAIL(UNSUPPORTED,
+                            "%s: tensor %s has no role in the architecture %s as libmoe knows it",
+                            moe__file_name(m->file), t->name, m->arch->name);
     }
     return MOE_FAIL(INTERNAL, "%s: tensor counts disagree", moe__file_name(m->file));
 }
@@ -86,7 +97,8 @@ int moe__bind(moe_model *m)
     const moe__tensor *embd = moe__file_tensor_find(m->file, "token_embd.weight");
     if (!embd) return MOE_FAIL(FORMAT, "%s: tensor token_embd.weight is missing", moe__file_name(m->file));
     if (embd->dim[1] > INT32_MAX)
-        return MOE_FAIL(FORMAT, "%s: tensor token_embd.weight: %llu tokens are too many", moe__file_name(m->file), (unsigned long long)embd->dim[1]);
+        return MOE_FAIL(FORMAT, "%s: tensor token_embd.weight: %llu tokens are too many",
+                        moe__file_name(m->file), (unsigned long long)embd->dim[1]);
     m->hp.n_vocab = (uint32_t)embd->dim[1];
     size_t n_bound = 0;
     for (uint32_t l = 0; l < m->hp.n_layers; l++) {

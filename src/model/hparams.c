@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Metadata keys -> hyper-parameters, by the family's table. Values are range-checked here, so that products of widths cannot overflow. */
+/* Metadata keys -> hyper-parameters, by the family's table. Values are range-checked here, so that products
+ * of widths cannot overflow. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +17,8 @@ static int read_key(moe__hparams *h, const moe__file *f, const moe__arch *arch, 
     int st = moe__file_meta_find(f, name, &meta);
     double value = key->fallback;
     if (st == MOE_E_NOTFOUND && key->required)
-        return MOE_FAIL(FORMAT, "%s: key %s is missing, which %s models need", moe__file_name(f), name, arch->title);
+        return MOE_FAIL(FORMAT, "%s: key %s is missing, which %s models need", moe__file_name(f), name,
+                        arch->title);
     if (st != MOE_E_NOTFOUND) {
         MOE_TRY(st);
         uint32_t u = 0;
@@ -27,13 +29,16 @@ static int read_key(moe__hparams *h, const moe__file *f, const moe__arch *arch, 
         if (key->kind == KEY_BOOL) MOE_TRY(moe__file_get_bool(f, name, &b));
         value = key->kind == KEY_U32 ? u : key->kind == KEY_F32 ? (double)x : b;
         if (!(value >= key->min && value <= key->max))
-            return MOE_FAIL(FORMAT, "%s: key %s: expected %g to %g, found %g", moe__file_name(f), name, key->min, key->max, value);
+            return MOE_FAIL(FORMAT, "%s: key %s: expected %g to %g, found %g", moe__file_name(f), name,
+                            key->min, key->max, value);
     }
     moe__clear_error();
     const uint32_t as_u32 = (uint32_t)value;
     const float as_f32 = (float)value;
-    if (key->kind == KEY_F32) memcpy(dst, &as_f32, sizeof as_f32);
-    else memcpy(dst, &as_u32, sizeof as_u32);
+    if (key->kind == KEY_F32)
+        memcpy(dst, &as_f32, sizeof as_f32);
+    else
+        memcpy(dst, &as_u32, sizeof as_u32);
     return MOE_OK;
 }
 
@@ -55,7 +60,8 @@ static int read_scaling(moe__hparams *h, const moe__file *f, const moe__arch *ar
             h->rope_scaling = i;
             return MOE_OK;
         }
-    return MOE_FAIL(UNSUPPORTED, "%s: key %s: \"%.40s\" is not supported; supported: none, linear, yarn", moe__file_name(f), name, text);
+    return MOE_FAIL(UNSUPPORTED, "%s: key %s: \"%.40s\" is not supported; supported: none, linear, yarn",
+                    moe__file_name(f), name, text);
 }
 
 /* Values that the file leaves out follow from others. */
@@ -78,17 +84,25 @@ static int check(const moe__hparams *h, const moe__file *f, const moe__arch *arc
 {
     const char *file = moe__file_name(f), *a = arch->name;
     if (h->n_experts == 0)
-        return MOE_FAIL(UNSUPPORTED, "%s: %s.expert_count is 0 or missing: libmoe runs Mixture-of-Experts models, this one is dense", file, a);
+        return MOE_FAIL(
+            UNSUPPORTED,
+            "%s: %s.expert_count is 0 or missing: libmoe runs Mixture-of-Experts models, this one is dense",
+            file, a);
     if (h->top_k == 0 || h->top_k > h->n_experts)
-        return MOE_FAIL(FORMAT, "%s: %s.expert_used_count: expected 1 to %u, found %u", file, a, h->n_experts, h->top_k);
+        return MOE_FAIL(FORMAT, "%s: %s.expert_used_count: expected 1 to %u, found %u", file, a, h->n_experts,
+                        h->top_k);
     if (h->dim_ff_expert == 0)
-        return MOE_FAIL(FORMAT, "%s: %s.expert_feed_forward_length and feed_forward_length are missing", file, a);
+        return MOE_FAIL(FORMAT, "%s: %s.expert_feed_forward_length and feed_forward_length are missing", file,
+                        a);
     if (h->n_heads % h->n_heads_kv != 0)
-        return MOE_FAIL(FORMAT, "%s: %s.attention.head_count %u is no multiple of head_count_kv %u", file, a, h->n_heads, h->n_heads_kv);
+        return MOE_FAIL(FORMAT, "%s: %s.attention.head_count %u is no multiple of head_count_kv %u", file, a,
+                        h->n_heads, h->n_heads_kv);
     if (h->dim_head_k == 0 || h->n_rot > h->dim_head_k || h->n_rot % 2)
-        return MOE_FAIL(FORMAT, "%s: %s.rope.dimension_count: expected an even number up to the head width %u, found %u", file, a,
-                        h->dim_head_k, h->n_rot);
-    if (!isfinite(h->eps)) return MOE_FAIL(FORMAT, "%s: %s.attention.layer_norm_rms_epsilon is not finite", file, a);
+        return MOE_FAIL(
+            FORMAT, "%s: %s.rope.dimension_count: expected an even number up to the head width %u, found %u",
+            file, a, h->dim_head_k, h->n_rot);
+    if (!isfinite(h->eps))
+        return MOE_FAIL(FORMAT, "%s: %s.attention.layer_norm_rms_epsilon is not finite", file, a);
     return MOE_OK;
 }
 
@@ -109,12 +123,15 @@ int moe__route_read(moe_route_spec *out, const moe__file *f, const moe__arch *ar
     out->scale = h->expert_scale;
     if (arch->route_norm_from_file && h->expert_norm <= 1)
         out->weight = h->expert_norm ? MOE_WEIGHT_SUM_TO_ONE : MOE_WEIGHT_RAW;
-    if (h->gating == 1) out->score = MOE_SCORE_SOFTMAX;
+    if (h->gating == 1)
+        out->score = MOE_SCORE_SOFTMAX;
     else if (h->gating == 3) {
         out->score = MOE_SCORE_IDENTITY;
         out->weight = MOE_WEIGHT_SOFTMAX_SELECTED;
     } else if (h->gating != 0) {
-        return MOE_FAIL(UNSUPPORTED, "%s: %s.expert_gating_func %u is not supported; supported: 1 (softmax), 3 (softmax over the selected)",
+        return MOE_FAIL(UNSUPPORTED,
+                        "%s: %s.expert_gating_func %u is not supported; supported: 1 (softmax), 3 (softmax "
+                        "over the selected)",
                         moe__file_name(f), arch->name, h->gating);
     }
     return MOE_OK;

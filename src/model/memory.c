@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a model is in numbers: parameters, active parameters, bytes of each part. From the directory alone, no weight is read. */
+/* What a model is in numbers: parameters, active parameters, bytes of each part. From the directory alone, no
+ * weight is read. */
 #include <string.h>
 
 #include "base/status.h"
@@ -36,11 +37,23 @@ void moe__model_count(moe_model *m)
     size_t len;
     if (moe__file_get_str(m->file, "general.name", &name, &len) < 0) name = "";
     moe__clear_error();
-    m->info = (moe_model_info){
-        .size = sizeof m->info, .arch = m->arch->name, .name = name, .file_type = main_type(m->file), .n_layers = h->n_layers,
-        .n_experts = h->n_experts, .n_shared = h->dim_ff_shared != 0, .top_k = h->top_k, .dim = h->dim, .dim_ff_expert = h->dim_ff_expert,
-        .dim_ff_dense = h->dim_ff, .dim_ff_shared = h->dim_ff_shared, .n_heads = h->n_heads, .n_heads_kv = h->n_heads_kv,
-        .dim_head = h->dim_head_k, .n_vocab = h->n_vocab, .n_ctx_train = h->n_ctx_train};
+    m->info = (moe_model_info){.size = sizeof m->info,
+                               .arch = m->arch->name,
+                               .name = name,
+                               .file_type = main_type(m->file),
+                               .n_layers = h->n_layers,
+                               .n_experts = h->n_experts,
+                               .n_shared = h->dim_ff_shared != 0,
+                               .top_k = h->top_k,
+                               .dim = h->dim,
+                               .dim_ff_expert = h->dim_ff_expert,
+                               .dim_ff_dense = h->dim_ff,
+                               .dim_ff_shared = h->dim_ff_shared,
+                               .n_heads = h->n_heads,
+                               .n_heads_kv = h->n_heads_kv,
+                               .dim_head = h->dim_head_k,
+                               .n_vocab = h->n_vocab,
+                               .n_ctx_train = h->n_ctx_train};
     uint64_t idle = 0;
     for (size_t i = 0; i < moe__file_tensor_count(m->file); i++) {
         const moe__tensor *t = moe__file_tensor_at(m->file, i);
@@ -50,7 +63,8 @@ void moe__model_count(moe_model *m)
     for (uint32_t l = 0; l < h->n_layers; l++) {
         m->info.n_moe_layers += (uint32_t)m->layers[l].is_moe;
         for (int r = 0; r < N_ROLES; r++)
-            if (is_expert_role(r) && m->layers[l].tensor[r]) idle += m->layers[l].tensor[r]->n / h->n_experts * (h->n_experts - h->top_k);
+            if (is_expert_role(r) && m->layers[l].tensor[r])
+                idle += m->layers[l].tensor[r]->n / h->n_experts * (h->n_experts - h->top_k);
     }
     m->info.n_active = m->info.n_params - idle;
     if (m->info.n_moe_layers == h->n_layers) m->info.dim_ff_dense = 0;
@@ -62,9 +76,10 @@ void moe__model_memory(const moe_model *m, moe_memory *out)
         for (int r = 0; r < N_ROLES; r++)
             if (is_expert_role(r) && m->layers[l].tensor[r]) out->experts += m->layers[l].tensor[r]->bytes;
     out->dense = m->info.bytes - out->experts;
-    out->overhead = MOE_BLOCK_BYTES(sizeof *m) + MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * sizeof *m->layers) +
-                    MOE_BLOCK_BYTES(m->n_vectors * sizeof(float)) + moe__file_overhead(m->file) + moe__tokenizer_overhead(m->file) +
-                    moe__store_choose(m)->overhead(m);
-    out->private_bytes = out->overhead + (m->mapped ? 0 : MOE_BLOCK_BYTES(m->dense_bytes)) +
-                         moe__store_choose(m)->resident(m);
+    out->overhead = MOE_BLOCK_BYTES(sizeof *m) +
+                    MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * sizeof *m->layers) +
+                    MOE_BLOCK_BYTES(m->n_vectors * sizeof(float)) + moe__file_overhead(m->file) +
+                    moe__tokenizer_overhead(m->file) + moe__store_choose(m)->overhead(m);
+    out->private_bytes =
+        out->overhead + (m->mapped ? 0 : MOE_BLOCK_BYTES(m->dense_bytes)) + moe__store_choose(m)->resident(m);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An opened model: hyper-parameters, weights bound to their roles, rotation table, tokenizer, expert store. Immutable after open, shared by
- * all sessions through a count. Shapes were checked once (bind.c), so later code trusts them.
+ * An opened model: hyper-parameters, weights bound to their roles, rotation table, tokenizer, expert store.
+ * Immutable after open, shared by all sessions through a count. Shapes were checked once (bind.c), so later
+ * code trusts them.
  */
 #ifndef MOE_MODEL_MODEL_H
 #define MOE_MODEL_MODEL_H
@@ -14,13 +15,12 @@
 #include "kernel/matrix.h"
 #include "model/store.h"
 
-
-
 /* One layer's weights. Roles that the layer lacks have NULL data and NULL tensors. */
 typedef struct moe__layer {
-    moe__matrix mat[N_ROLES];          /* data of expert roles is expert 0's place in the file's order, set by the store */
-    const float *vec[N_ROLES];         /* norms and biases, f32 */
-    uint32_t vec_n[N_ROLES];           /* their lengths */
+    moe__matrix
+        mat[N_ROLES]; /* data of expert roles is expert 0's place in the file's order, set by the store */
+    const float *vec[N_ROLES]; /* norms and biases, f32 */
+    uint32_t vec_n[N_ROLES];   /* their lengths */
     const moe__tensor *tensor[N_ROLES];
     int is_moe;
 } moe__layer;
@@ -31,9 +31,9 @@ struct moe_model {
     moe__file *file;
     const moe__arch *arch;
     moe__hparams hp;
-    moe_route_spec route;  /* the file's recipe, top_k filled in */
-    uint32_t flags;        /* MOE_OPEN_* */
-    int mapped;            /* weights are read in place */
+    moe_route_spec route; /* the file's recipe, top_k filled in */
+    uint32_t flags;       /* MOE_OPEN_* */
+    int mapped;           /* weights are read in place */
 
     moe__kernels k;
     char isa[24];
@@ -44,23 +44,25 @@ struct moe_model {
     const float *inv_freq; /* [n_rot/2] angle per position */
     float rope_gain;       /* factor on cos and sin */
     float attn_scale;
-    moe__layer *layers;    /* [n_layers] */
+    moe__layer *layers; /* [n_layers] */
 
-    float *vectors;        /* owns all vec, out_norm, inv_freq */
-    uint64_t n_vectors;    /* floats in it */
-    void *dense;           /* owns dense matrices that are not mapped */
-    uint64_t dense_bytes;  /* its size */
+    float *vectors;       /* owns all vec, out_norm, inv_freq */
+    uint64_t n_vectors;   /* floats in it */
+    void *dense;          /* owns dense matrices that are not mapped */
+    uint64_t dense_bytes; /* its size */
     moe__store *store;
     moe_tokenizer *tokenizer; /* NULL if the file has none */
     moe_model_info info;
-    uint64_t fingerprint;  /* of directory and samples of the weights: says whether a saved session belongs here */
+    uint64_t
+        fingerprint; /* of directory and samples of the weights: says whether a saved session belongs here */
 };
 
 /* open.c */
 int moe__model_open(moe_model **out, moe__file *file, const moe__allocator *a, const moe_model_options *o);
 void moe__model_free(moe_model *m);
 
-/* hparams.c: metadata -> hyper-parameters, every value range-checked. n_vocab comes from the embedding's shape. */
+/* hparams.c: metadata -> hyper-parameters, every value range-checked. n_vocab comes from the embedding's
+ * shape. */
 int moe__hparams_read(moe__hparams *h, const moe__file *f, const moe__arch *arch);
 /* The recipe of the router: the family's, with what the file says about it. */
 int moe__route_read(moe_route_spec *out, const moe__file *f, const moe__arch *arch, const moe__hparams *h);
@@ -71,12 +73,14 @@ int moe__bind(moe_model *m);
 int moe__weights_load(moe_model *m, const moe_model_options *o);
 int moe__weights_fingerprint(moe_model *m);
 
-/* rope.c: angles per position and the gain, linear and yarn scaling and per-pair factors applied. out [n_rot/2]. */
+/* rope.c: angles per position and the gain, linear and yarn scaling and per-pair factors applied. out
+ * [n_rot/2]. */
 int moe__rope_table(const moe__hparams *h, const float *factors, float *out, float *gain);
 
 /* memory.c */
 void moe__model_count(moe_model *m); /* fills info */
-void moe__model_memory(const moe_model *m, moe_memory *out); /* dense, experts, overhead and their private part */
+void moe__model_memory(const moe_model *m,
+                       moe_memory *out); /* dense, experts, overhead and their private part */
 uint64_t moe__tensor_row_bytes(const moe__tensor *t);
 
 #endif

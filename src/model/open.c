@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Opening a model: file -> family -> hyper-parameters -> roles -> weights -> tokenizer -> store. Each step undoes itself on failure. */
+/* Opening a model: file -> family -> hyper-parameters -> roles -> weights -> tokenizer -> store. Each step
+ * undoes itself on failure. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,10 +21,12 @@ static int find_arch(moe_model *m)
         const size_t at = strlen(list);
         snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", moe__arch_at(i)->name);
     }
-    return MOE_FAIL(UNSUPPORTED, "%s: architecture \"%.60s\" is not supported; supported: %s", moe__file_name(m->file), name, list);
+    return MOE_FAIL(UNSUPPORTED, "%s: architecture \"%.60s\" is not supported; supported: %s",
+                    moe__file_name(m->file), name, list);
 }
 
-/* All tensors can be used in place only if all are mapped, and aligned for the 16-bit fields of blocks and for floats. */
+/* All tensors can be used in place only if all are mapped, and aligned for the 16-bit fields of blocks and
+ * for floats. */
 static int all_mapped(const moe_model *m, int *out)
 {
     *out = 0;
@@ -47,12 +50,14 @@ static int check_tensor(const moe_model *m, const moe__tensor *t)
     uint8_t raw[STEP * 4];
     for (uint64_t i = 0; i < t->n; i += STEP) {
         const size_t n = t->n - i < STEP ? (size_t)(t->n - i) : STEP;
-        MOE_TRY(moe__file_tensor_read(m->file, t, moe__type_bytes(t->type, i), raw, (size_t)moe__type_bytes(t->type, n)));
+        MOE_TRY(moe__file_tensor_read(m->file, t, moe__type_bytes(t->type, i), raw,
+                                      (size_t)moe__type_bytes(t->type, n)));
         t->type->dequant(raw, row, n);
         for (size_t j = 0; j < n; j++)
             if (!isfinite(row[j]))
-                return MOE_FAIL(NUMERIC, "%s: tensor %s: element %llu: expected a finite number, found %g", moe__file_name(m->file), t->name,
-                                (unsigned long long)(i + j), (double)row[j]);
+                return MOE_FAIL(NUMERIC, "%s: tensor %s: element %llu: expected a finite number, found %g",
+                                moe__file_name(m->file), t->name, (unsigned long long)(i + j),
+                                (double)row[j]);
     }
     return MOE_OK;
 }
@@ -66,8 +71,8 @@ static int load_tokenizer(moe_model *m)
     }
     MOE_TRY(st);
     if (moe_tokenizer_size(m->tokenizer) > m->hp.n_vocab)
-        return MOE_FAIL(FORMAT, "%s: the tokenizer has %zu tokens, but token_embd.weight has %u rows", moe__file_name(m->file),
-                        moe_tokenizer_size(m->tokenizer), m->hp.n_vocab);
+        return MOE_FAIL(FORMAT, "%s: the tokenizer has %zu tokens, but token_embd.weight has %u rows",
+                        moe__file_name(m->file), moe_tokenizer_size(m->tokenizer), m->hp.n_vocab);
     return MOE_OK;
 }
 
@@ -86,7 +91,8 @@ static int load(moe_model *m, const moe_model_options *o)
     MOE_TRY(load_tokenizer(m));
     if (m->flags & MOE_OPEN_METADATA_ONLY) return MOE_OK;
     if (m->flags & MOE_OPEN_CHECK_DATA)
-        for (size_t i = 0; i < moe__file_tensor_count(m->file); i++) MOE_TRY(check_tensor(m, moe__file_tensor_at(m->file, i)));
+        for (size_t i = 0; i < moe__file_tensor_count(m->file); i++)
+            MOE_TRY(check_tensor(m, moe__file_tensor_at(m->file, i)));
     MOE_TRY(moe__weights_fingerprint(m));
     return moe__store_choose(m)->open(&m->store, m, o);
 }

@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rotary embedding: the angle per position of every pair, with the published scalings: linear (position interpolation), yarn
- * (arXiv 2309.00071, "NTK by parts" with the attention factor), and per-pair divisors from the file (Llama-3). Computed once, in the
- * library's own functions, rounded to f32 where the reference implementations round.
+ * Rotary embedding: the angle per position of every pair, with the published scalings: linear (position
+ * interpolation), yarn (arXiv 2309.00071, "NTK by parts" with the attention factor), and per-pair divisors
+ * from the file (Llama-3). Computed once, in the library's own functions, rounded to f32 where the reference
+ * implementations round.
  */
 #include "base/mathx.h"
 #include "base/status.h"
 #include "model/model.h"
 
-static double floor_to_int(double x) { const double t = (double)(int64_t)x; return t > x ? t - 1 : t; }
+static double floor_to_int(double x)
+{
+    const double t = (double)(int64_t)x;
+    return t > x ? t - 1 : t;
+}
 
 /* The pair whose wave makes `turns` turns over the original context. */
 static double yarn_pair(const moe__hparams *h, double turns)
 {
-    return h->n_rot * moe__math_log(h->rope_ctx_orig / (turns * 6.283185307179586)) / (2.0 * moe__math_log((double)h->rope_base));
+    return h->n_rot * moe__math_log(h->rope_ctx_orig / (turns * 6.283185307179586)) /
+           (2.0 * moe__math_log((double)h->rope_base));
 }
 
 static void yarn(const moe__hparams *h, float *inv_freq)
@@ -38,7 +44,10 @@ int moe__rope_table(const moe__hparams *h, const float *factors, float *out, flo
         const float power = (float)moe__math_pow((double)h->rope_base, 2.0 * i / h->n_rot);
         out[i] = 1.0f / power;
         if (factors) {
-            if (!(factors[i] > 0)) return MOE_FAIL(FORMAT, "tensor rope_freqs.weight: element %u: expected a positive number, found %g", i, (double)factors[i]);
+            if (!(factors[i] > 0))
+                return MOE_FAIL(FORMAT,
+                                "tensor rope_freqs.weight: element %u: expected a positive number, found %g",
+                                i, (double)factors[i]);
             out[i] /= factors[i];
         }
     }

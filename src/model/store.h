@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Expert stores: where the weights of routed experts are while a layer runs. The forward pass acquires what a tile of rows needs, computes,
- * and releases; it never holds two sets at once. The implementations are in expert/store_*.c; a store belongs to a model and serves all its
- * sessions, so its functions may be called from several threads at once.
+ * Expert stores: where the weights of routed experts are while a layer runs. The forward pass acquires what a
+ * tile of rows needs, computes, and releases; it never holds two sets at once. The implementations are in
+ * expert/store_*.c; a store belongs to a model and serves all its sessions, so its functions may be called
+ * from several threads at once.
  */
 #ifndef MOE_MODEL_STORE_H
 #define MOE_MODEL_STORE_H
@@ -47,7 +48,8 @@ struct moe__store {
 extern const moe__store_ops moe__store_map; /* views into the mapped file: no copy */
 extern const moe__store_ops moe__store_ram; /* private copy of all experts, made at open */
 
-/* Which store a model takes: experts stay mapped unless the file is not mapped or MOE_OPEN_RESIDENT asks for a copy. */
+/* Which store a model takes: experts stay mapped unless the file is not mapped or MOE_OPEN_RESIDENT asks for
+ * a copy. */
 const moe__store_ops *moe__store_choose(const moe_model *m);
 
 #endif

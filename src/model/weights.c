@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Makes bound weights usable. Vectors (norms, biases) become f32 in one private block whatever their type. Matrices other than routed
- * experts are used in place when the file is mapped, else read into another block. Experts belong to the store.
+ * Makes bound weights usable. Vectors (norms, biases) become f32 in one private block whatever their type.
+ * Matrices other than routed experts are used in place when the file is mapped, else read into another block.
+ * Experts belong to the store.
  */
 #include <math.h>
 #include <string.h>
@@ -25,7 +26,8 @@ static int read_vector(const moe_model *m, const moe__tensor *t, float *dst)
         t->type->dequant(raw, dst + i, n);
         for (size_t j = 0; j < n; j++)
             if (!isfinite(dst[i + j]))
-                return MOE_FAIL(FORMAT, "%s: tensor %s: element %llu: expected a finite number", moe__file_name(m->file), t->name, (unsigned long long)(i + j));
+                return MOE_FAIL(FORMAT, "%s: tensor %s: element %llu: expected a finite number",
+                                moe__file_name(m->file), t->name, (unsigned long long)(i + j));
     }
     return MOE_OK;
 }
@@ -68,7 +70,8 @@ static int place_matrix(moe_model *m, moe__matrix *w, const moe__tensor *t, uint
 {
     if (m->mapped) {
         MOE_TRY(moe__file_tensor_map(m->file, t, &w->data));
-        return w->data ? MOE_OK : MOE_FAIL(INTERNAL, "%s: tensor %s is not mapped", moe__file_name(m->file), t->name);
+        return w->data ? MOE_OK
+                       : MOE_FAIL(INTERNAL, "%s: tensor %s is not mapped", moe__file_name(m->file), t->name);
     }
     if (m->dense) {
         MOE_TRY(moe__file_tensor_read(m->file, t, 0, (char *)m->dense + *at, (size_t)t->bytes));
@@ -82,12 +85,15 @@ static int place_matrices(moe_model *m, uint64_t *used, const moe_model_options 
 {
     uint64_t at = 0;
     MOE_TRY(place_matrix(m, &m->embd, m->top_tensor[ROLE_TOKEN_EMBD], &at));
-    if (m->top_tensor[ROLE_OUTPUT]) MOE_TRY(place_matrix(m, &m->head, m->top_tensor[ROLE_OUTPUT], &at));
-    else m->head.data = m->embd.data;
+    if (m->top_tensor[ROLE_OUTPUT])
+        MOE_TRY(place_matrix(m, &m->head, m->top_tensor[ROLE_OUTPUT], &at));
+    else
+        m->head.data = m->embd.data;
     for (uint32_t l = 0; l < m->hp.n_layers; l++) {
         for (int r = N_MODEL_ROLES; r < N_ROLES; r++) {
             moe__layer *layer = &m->layers[l];
-            if (layer->mat[r].type && !is_expert_role(r)) MOE_TRY(place_matrix(m, &layer->mat[r], layer->tensor[r], &at));
+            if (layer->mat[r].type && !is_expert_role(r))
+                MOE_TRY(place_matrix(m, &layer->mat[r], layer->tensor[r], &at));
         }
         const moe_progress p = {sizeof p, MOE_PROGRESS_LOAD, 0, at, m->dense_bytes};
         if (m->dense && o && o->progress && o->progress(&p, o->progress_user) != 0)
@@ -102,8 +108,10 @@ static int count(moe_model *m)
 {
     MOE_TRY(place_vectors(m, &m->n_vectors));
     if (!m->mapped) MOE_TRY(place_matrices(m, &m->dense_bytes, NULL));
-    return m->dense_bytes > SIZE_MAX / 2 ? MOE_FAIL(NOMEM, "%s: %llu bytes of weights cannot be allocated", moe__file_name(m->file),
-                                                    (unsigned long long)m->dense_bytes) : MOE_OK;
+    return m->dense_bytes > SIZE_MAX / 2
+               ? MOE_FAIL(NOMEM, "%s: %llu bytes of weights cannot be allocated", moe__file_name(m->file),
+                          (unsigned long long)m->dense_bytes)
+               : MOE_OK;
 }
 
 int moe__weights_load(moe_model *m, const moe_model_options *o)
@@ -113,8 +121,9 @@ int moe__weights_load(moe_model *m, const moe_model_options *o)
         moe_memory mem = MOE_MEMORY_INIT;
         moe__model_memory(m, &mem);
         if (mem.private_bytes > o->memory_budget)
-            return MOE_FAIL(FULL, "%s: the memory budget is %llu bytes, but opening needs at least %llu", moe__file_name(m->file),
-                            (unsigned long long)o->memory_budget, (unsigned long long)mem.private_bytes);
+            return MOE_FAIL(FULL, "%s: the memory budget is %llu bytes, but opening needs at least %llu",
+                            moe__file_name(m->file), (unsigned long long)o->memory_budget,
+                            (unsigned long long)mem.private_bytes);
     }
     if (m->flags & MOE_OPEN_METADATA_ONLY) return MOE_OK;
     MOE_TRY(MOE_NEW(&m->alloc, &m->vectors, (size_t)m->n_vectors, "norms and biases"));
@@ -135,7 +144,8 @@ int moe__weights_fingerprint(moe_model *m)
         moe__hash_add(&h, t->name, strlen(t->name) + 1);
         moe__hash_add(&h, t->dim, sizeof t->dim);
         moe__hash_add(&h, &t->type->id, sizeof t->type->id);
-        if (i % (n / 32 + 1) != 0) continue; /* 32 samples tell fine-tunes of one shape apart without touching every page */
+        if (i % (n / 32 + 1) != 0)
+            continue; /* 32 samples tell fine-tunes of one shape apart without touching every page */
         const size_t take = t->bytes < sizeof sample ? (size_t)t->bytes : sizeof sample;
         MOE_TRY(moe__file_tensor_read(m->file, t, (t->bytes - take) / 2, sample, take));
         moe__hash_add(&h, sample, take);

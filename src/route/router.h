@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Routing one row: score -> select -> weight -> scale, each a row of a table (route/score.c, select.c, weight.c). Router logits come in,
- * experts in order of rank and their weights come out.
+ * Routing one row: score -> select -> weight -> scale, each a row of a table (route/score.c, select.c,
+ * weight.c). Router logits come in, experts in order of rank and their weights come out.
  */
 #ifndef MOE_ROUTE_ROUTER_H
 #define MOE_ROUTE_ROUTER_H
@@ -27,7 +27,8 @@ typedef struct moe__router {
 /* Compiles a recipe; E_INVALID names the member that is wrong. */
 int moe__router_init(moe__router *r, const moe_route_spec *spec, uint32_t n_experts);
 /* One row. scratch [n]. E_NUMERIC if a weight is not finite (the message does not know the row). */
-int moe__router_row(const moe__router *r, const moe__kernels *k, const float *logits, uint32_t *id, float *w, float *scratch);
+int moe__router_row(const moe__router *r, const moe__kernels *k, const float *logits, uint32_t *id, float *w,
+                    float *scratch);
 
 /* Tables, indexed by MOE_SCORE_*, MOE_SELECT_*, MOE_WEIGHT_*; NULL where there is nothing. */
 moe__score_fn moe__score_find(int score);

@@ -5,7 +5,10 @@
 #include "arch/arch.h"
 #include "route/router.h"
 
-static void softmax(const moe__kernels *k, float *score, const float *logits, uint32_t n) { k->softmax(score, logits, n); }
+static void softmax(const moe__kernels *k, float *score, const float *logits, uint32_t n)
+{
+    k->softmax(score, logits, n);
+}
 
 static void identity(const moe__kernels *k, float *score, const float *logits, uint32_t n)
 {
@@ -15,4 +18,7 @@ static void identity(const moe__kernels *k, float *score, const float *logits, u
 
 static const moe__score_fn table[] = {[MOE_SCORE_SOFTMAX] = softmax, [MOE_SCORE_IDENTITY] = identity};
 
-moe__score_fn moe__score_find(int score) { return score >= 0 && (size_t)score < MOE_COUNT(table) ? table[score] : NULL; }
+moe__score_fn moe__score_find(int score)
+{
+    return score >= 0 && (size_t)score < MOE_COUNT(table) ? table[score] : NULL;
+}

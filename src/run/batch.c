@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One eval from end to end: check the batch, reserve KV room for all of it, run it in sub-batches, compute what is wanted, commit. Nothing
- * of the session's state changes before the commit, so a failure anywhere only has to undo the reservation.
+ * One eval from end to end: check the batch, reserve KV room for all of it, run it in sub-batches, compute
+ * what is wanted, commit. Nothing of the session's state changes before the commit, so a failure anywhere
+ * only has to undo the reservation.
  */
 #include <string.h>
 
@@ -27,10 +28,12 @@ static int check_tokens(moe_session *s, const moe_batch *b)
         if (id < 0 || (uint32_t)id >= s->m->hp.n_vocab)
             return MOE_FAIL(RANGE, "batch token %zu: id %d: expected 0 to %u", i, id, s->m->hp.n_vocab - 1);
         if (q < 0 || (uint32_t)q >= s->o.n_seq_max)
-            return MOE_FAIL(RANGE, "batch token %zu: sequence %d: expected 0 to %u", i, q, s->o.n_seq_max - 1);
+            return MOE_FAIL(RANGE, "batch token %zu: sequence %d: expected 0 to %u", i, q,
+                            s->o.n_seq_max - 1);
         const uint32_t next = s->kv.seq[q].len + s->seq_new[q];
         if (b->pos && (b->pos[i] < 0 || (uint32_t)b->pos[i] != next))
-            return MOE_FAIL(RANGE, "batch token %zu: position %d: sequence %d goes on at %u", i, b->pos[i], q, next);
+            return MOE_FAIL(RANGE, "batch token %zu: position %d: sequence %d goes on at %u", i, b->pos[i], q,
+                            next);
         s->seq_new[q]++;
         s->seq_last[q] = i;
     }
@@ -42,10 +45,12 @@ static int check_wants(moe_session *s, const moe_batch *b)
     s->n_staged = 0;
     for (size_t i = 0; i < b->n_tokens; i++) {
         const uint32_t want = want_at(s, b, i);
-        if (want & ~(MOE_WANT_LOGITS | MOE_WANT_HIDDEN)) return MOE_FAIL(INVALID, "batch token %zu: want 0x%x has unknown bits", i, want);
+        if (want & ~(MOE_WANT_LOGITS | MOE_WANT_HIDDEN))
+            return MOE_FAIL(INVALID, "batch token %zu: want 0x%x has unknown bits", i, want);
         if (!want) continue;
         if (s->n_staged == s->o.n_output_max)
-            return MOE_FAIL(FULL, "the batch wants results of more than n_output_max = %u rows", s->o.n_output_max);
+            return MOE_FAIL(FULL, "the batch wants results of more than n_output_max = %u rows",
+                            s->o.n_output_max);
         s->output[s->n_staged++].want = want;
     }
     return MOE_OK;
@@ -58,7 +63,8 @@ static int reserve(moe_session *s)
     return MOE_OK;
 }
 
-/* Places rows first .. first+n-1 of the batch. seq_new counts up again from zero; n_out is the next output slot. */
+/* Places rows first .. first+n-1 of the batch. seq_new counts up again from zero; n_out is the next output
+ * slot. */
 static void place_rows(moe_session *s, const moe_batch *b, size_t first, uint32_t n, uint32_t *n_out)
 {
     s->n_rows = n;
@@ -74,7 +80,9 @@ static int report(const moe_session *s, size_t done, size_t total)
 {
     const moe_progress p = {sizeof p, MOE_PROGRESS_PREFILL, 0, done, total};
     if (s->o.progress && done < total && s->o.progress(&p, s->o.progress_user) != 0)
-        return MOE_FAIL(ABORTED, "the evaluation was stopped by the progress callback after %zu of %zu tokens", done, total);
+        return MOE_FAIL(ABORTED,
+                        "the evaluation was stopped by the progress callback after %zu of %zu tokens", done,
+                        total);
     return MOE_OK;
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * THE layer loop. The program is a list of steps, layer after layer (program.c builds it from the family's tables): norm, attention,
- * add; norm, route, experts, add. Every member of the team walks the same list and shares the work inside each step (ops.c).
+ * THE layer loop. The program is a list of steps, layer after layer (program.c builds it from the family's
+ * tables): norm, attention, add; norm, route, experts, add. Every member of the team walks the same list and
+ * shares the work inside each step (ops.c).
  *
- * Stopping: member 0 looks for an interrupt or a fault before a step; all read its answer after the step's closing meeting. Two
- * answers alternate, so that none is overwritten before everybody has read it.
+ * Stopping: member 0 looks for an interrupt or a fault before a step; all read its answer after the step's
+ * closing meeting. Two answers alternate, so that none is overwritten before everybody has read it.
  *
- * Callbacks run on the calling thread while the team is parked: where an observer wants to see the routing, the walk ends and is taken up
- * again behind it.
+ * Callbacks run on the calling thread while the team is parked: where an observer wants to see the routing,
+ * the walk ends and is taken up again behind it.
  */
 #include "base/os.h"
 #include "base/status.h"
@@ -15,10 +16,12 @@
 
 /* Member of moe_stats that each operation's time goes to. */
 static const size_t stat_of[N_OPS] = {
-    [OP_EMBED] = offsetof(moe_stats, ns_dense), [OP_COLLECT] = offsetof(moe_stats, ns_dense), [OP_NORM] = offsetof(moe_stats, ns_dense),
-    [OP_QKV] = offsetof(moe_stats, ns_attn), [OP_ATTEND] = offsetof(moe_stats, ns_attn), [OP_LINEAR] = offsetof(moe_stats, ns_attn),
-    [OP_ADD] = offsetof(moe_stats, ns_dense), [OP_ROUTE] = offsetof(moe_stats, ns_route), [OP_EXPERTS] = offsetof(moe_stats, ns_expert),
-    [OP_SHARED] = offsetof(moe_stats, ns_expert), [OP_FFN] = offsetof(moe_stats, ns_dense),
+    [OP_EMBED] = offsetof(moe_stats, ns_dense),    [OP_COLLECT] = offsetof(moe_stats, ns_dense),
+    [OP_NORM] = offsetof(moe_stats, ns_dense),     [OP_QKV] = offsetof(moe_stats, ns_attn),
+    [OP_ATTEND] = offsetof(moe_stats, ns_attn),    [OP_LINEAR] = offsetof(moe_stats, ns_attn),
+    [OP_ADD] = offsetof(moe_stats, ns_dense),      [OP_ROUTE] = offsetof(moe_stats, ns_route),
+    [OP_EXPERTS] = offsetof(moe_stats, ns_expert), [OP_SHARED] = offsetof(moe_stats, ns_expert),
+    [OP_FFN] = offsetof(moe_stats, ns_dense),
 };
 
 static void count_time(moe_session *s, uint8_t op)
@@ -30,7 +33,8 @@ static void count_time(moe_session *s, uint8_t op)
 
 static int must_stop(const moe_session *s)
 {
-    return atomic_load_explicit(&s->interrupt, memory_order_relaxed) || atomic_load_explicit(&s->fault, memory_order_relaxed);
+    return atomic_load_explicit(&s->interrupt, memory_order_relaxed) ||
+           atomic_load_explicit(&s->fault, memory_order_relaxed);
 }
 
 static void walk(moe__member *member, void *arg)
@@ -60,11 +64,20 @@ static int observe(moe_session *s)
         s->view_pos[i] = (moe_pos)s->place[i].pos;
         s->view_seq[i] = (moe_seq)s->place[i].seq;
     }
-    const moe_route_view v = {.size = sizeof v, .layer = step->layer, .n_rows = s->n_rows, .n_experts = s->m->hp.n_experts,
-                              .offset = s->routes.offset, .expert = s->routes.expert, .weight = s->routes.weight,
-                              .logits = s->router_logits, .token = s->view_token, .pos = s->view_pos, .seq = s->view_seq};
+    const moe_route_view v = {.size = sizeof v,
+                              .layer = step->layer,
+                              .n_rows = s->n_rows,
+                              .n_experts = s->m->hp.n_experts,
+                              .offset = s->routes.offset,
+                              .expert = s->routes.expert,
+                              .weight = s->routes.weight,
+                              .logits = s->router_logits,
+                              .token = s->view_token,
+                              .pos = s->view_pos,
+                              .seq = s->view_seq};
     const int st = s->observer.fn(&v, s->observer.user);
-    if (st < 0 && !*moe__last_error()) return moe__fail(st, "the observer stopped the evaluation in layer %u", step->layer);
+    if (st < 0 && !*moe__last_error())
+        return moe__fail(st, "the observer stopped the evaluation in layer %u", step->layer);
     return st > 0 ? MOE_FAIL(ABORTED, "the observer stopped the evaluation in layer %u", step->layer) : st;
 }
 
@@ -78,8 +91,11 @@ int moe__forward(moe_session *s)
         MOE_TRY(moe__team_run(s->team, walk, s));
         const int fault = atomic_load(&s->fault);
         if (fault == MOE_E_NUMERIC)
-            return MOE_FAIL(NUMERIC, "layer %u: the router's weights are not finite", atomic_load(&s->fault_layer));
-        if (fault) return moe__fail(fault, "layer %u: an expert could not be had from the store", atomic_load(&s->fault_layer));
+            return MOE_FAIL(NUMERIC, "layer %u: the router's weights are not finite",
+                            atomic_load(&s->fault_layer));
+        if (fault)
+            return moe__fail(fault, "layer %u: an expert could not be had from the store",
+                             atomic_load(&s->fault_layer));
         if (atomic_load(&s->interrupt)) return MOE_FAIL(ABORTED, "the evaluation was interrupted");
         if (s->pc && s->step[s->pc - 1].op == OP_ROUTE && s->observer.fn) MOE_TRY(observe(s));
     }

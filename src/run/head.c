@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From the last layer's rows to results: final norm (the hidden state), product with the output matrix, logit scale. The last thing an
- * eval does, and the only one that overwrites earlier results; by then nothing can fail any more.
+ * From the last layer's rows to results: final norm (the hidden state), product with the output matrix, logit
+ * scale. The last thing an eval does, and the only one that overwrites earlier results; by then nothing can
+ * fail any more.
  */
 #include <string.h>
 
@@ -9,7 +10,8 @@
 #include "base/status.h"
 #include "run/session.h"
 
-/* One team runs all passes: H holds up to n_batch_max normed rows at a time, those that want logits side by side. */
+/* One team runs all passes: H holds up to n_batch_max normed rows at a time, those that want logits side by
+ * side. */
 typedef struct pass {
     moe_session *s;
     uint32_t first, n;  /* staged rows */
@@ -33,7 +35,8 @@ static void norm_rows(pass *p, moe__worker *w)
         for (uint32_t i = 0; i < p->n; i++) {
             if (!(s->output[p->first + i].want & MOE_WANT_LOGITS)) continue;
             memcpy(moe__row(h, column), s->hidden_next + (size_t)(p->first + i) * dim, dim * sizeof(float));
-            moe__rows_pack(h, &s->m->k, column++, MOE_ACT_BIT(moe__matrix_act(&s->m->head, moe__session_exact(s))));
+            moe__rows_pack(h, &s->m->k, column++,
+                           MOE_ACT_BIT(moe__matrix_act(&s->m->head, moe__session_exact(s))));
         }
         p->n_columns = column;
     }
@@ -46,12 +49,19 @@ static void logit_rows(const pass *p, moe__worker *w)
     const moe__matrix *head = &s->m->head;
     const uint32_t step = moe__rows_per_item(head);
     float *y = s->logits + (size_t)p->logits_at * head->n_out;
-    const moe__product product = {.w = head, .data = head->data, .x = &s->buf[BUF_H], .n_cols = p->n_columns, .y = y, .ldy = head->n_out};
+    const moe__product product = {.w = head,
+                                  .data = head->data,
+                                  .x = &s->buf[BUF_H],
+                                  .n_cols = p->n_columns,
+                                  .y = y,
+                                  .ldy = head->n_out};
     for (size_t i; p->n_columns && (i = moe__work_take(w)) * step < head->n_out;) {
-        const uint32_t first = (uint32_t)i * step, n = head->n_out - first < step ? head->n_out - first : step;
+        const uint32_t first = (uint32_t)i * step,
+                       n = head->n_out - first < step ? head->n_out - first : step;
         moe__product_rows(&product, &s->m->k, first, n, moe__session_exact_row(s, w));
         if (s->m->hp.logit_scale != 1)
-            for (uint32_t c = 0; c < p->n_columns; c++) s->m->k.scale(y + (size_t)c * head->n_out + first, 1.0f / s->m->hp.logit_scale, n);
+            for (uint32_t c = 0; c < p->n_columns; c++)
+                s->m->k.scale(y + (size_t)c * head->n_out + first, 1.0f / s->m->hp.logit_scale, n);
     }
     moe__work_next(w);
 }

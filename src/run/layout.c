@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sizes of everything a session holds, in one place: once counted for the plan, once cut from the arena. Shapes in comments; R =
- * n_batch_max rows, O = n_output_max rows, P = pairs in flight.
+ * The sizes of everything a session holds, in one place: once counted for the plan, once cut from the arena.
+ * Shapes in comments; R = n_batch_max rows, O = n_output_max rows, P = pairs in flight.
  */
 #include <string.h>
 
@@ -9,14 +9,18 @@
 #include "base/status.h"
 #include "run/session.h"
 
-/* Pairs in flight at most: enough for whole batches of usual models, bounded for wide ones. Changing k changes no memory. */
+/* Pairs in flight at most: enough for whole batches of usual models, bounded for wide ones. Changing k
+ * changes no memory. */
 #define PAIRS_MAX 4096u
 
 static int kv_type(int32_t *type, const char *name)
 {
-    if (*type == 0) *type = MOE_TYPE_F16;
-    else if (*type == MOE_KV_F32) *type = MOE_TYPE_F32;
-    else if (*type != MOE_TYPE_F16) return MOE_FAIL(INVALID, "session options: %s %d: expected MOE_TYPE_F16 or MOE_KV_F32", name, *type);
+    if (*type == 0)
+        *type = MOE_TYPE_F16;
+    else if (*type == MOE_KV_F32)
+        *type = MOE_TYPE_F32;
+    else if (*type != MOE_TYPE_F16)
+        return MOE_FAIL(INVALID, "session options: %s %d: expected MOE_TYPE_F16 or MOE_KV_F32", name, *type);
     return MOE_OK;
 }
 
@@ -33,12 +37,18 @@ int moe__session_options(moe_session_options *out, const moe_session_options *o,
     if (!out->n_batch_max) out->n_batch_max = 512;
     if (out->n_batch_max > out->n_ctx) out->n_batch_max = out->n_ctx;
     if (!out->n_output_max) out->n_output_max = out->n_seq_max;
-    if (out->n_ctx > 1u << 30) return MOE_FAIL(INVALID, "session options: n_ctx %u: expected at most %u", out->n_ctx, 1u << 30);
-    if (out->n_seq_max > 65536) return MOE_FAIL(INVALID, "session options: n_seq_max %u: expected at most 65536", out->n_seq_max);
-    if (out->n_batch_max > 65536) return MOE_FAIL(INVALID, "session options: n_batch_max %u: expected at most 65536", out->n_batch_max);
-    if (out->n_output_max > 1u << 20) return MOE_FAIL(INVALID, "session options: n_output_max %u: expected at most %u", out->n_output_max, 1u << 20);
+    if (out->n_ctx > 1u << 30)
+        return MOE_FAIL(INVALID, "session options: n_ctx %u: expected at most %u", out->n_ctx, 1u << 30);
+    if (out->n_seq_max > 65536)
+        return MOE_FAIL(INVALID, "session options: n_seq_max %u: expected at most 65536", out->n_seq_max);
+    if (out->n_batch_max > 65536)
+        return MOE_FAIL(INVALID, "session options: n_batch_max %u: expected at most 65536", out->n_batch_max);
+    if (out->n_output_max > 1u << 20)
+        return MOE_FAIL(INVALID, "session options: n_output_max %u: expected at most %u", out->n_output_max,
+                        1u << 20);
     if (out->n_threads < 0 || (uint32_t)out->n_threads > MOE_TEAM_MAX)
-        return MOE_FAIL(INVALID, "session options: n_threads %d: expected 0 to %u", out->n_threads, MOE_TEAM_MAX);
+        return MOE_FAIL(INVALID, "session options: n_threads %d: expected 0 to %u", out->n_threads,
+                        MOE_TEAM_MAX);
     return MOE_OK;
 }
 
@@ -49,7 +59,9 @@ static void carve_rows(moe__rows *r, moe__carve *c, uint64_t n, uint32_t width, 
     MOE_CARVE(c, r->f32, n * width);
     for (int a = 0; a < MOE_N_ACTS; a++) {
         r->act_bytes[a] = moe__act_bytes((moe__act)a, width);
-        r->act[a] = a == MOE_ACT_F32 ? (void *)r->f32 : formats & MOE_ACT_BIT(a) ? moe__carve_take(c, n, r->act_bytes[a]) : NULL;
+        r->act[a] = a == MOE_ACT_F32           ? (void *)r->f32
+                    : formats & MOE_ACT_BIT(a) ? moe__carve_take(c, n, r->act_bytes[a])
+                                               : NULL;
     }
 }
 
@@ -94,7 +106,8 @@ static void carve_experts(moe_session *s, moe__carve *c)
 {
     const moe__hparams *h = &s->m->hp;
     const uint64_t n = s->o.n_batch_max, n_pairs = n * h->top_k;
-    const uint64_t pairs = max_u64(h->n_experts, min_u64(n_pairs, PAIRS_MAX)); /* a row may want all experts one day */
+    const uint64_t pairs =
+        max_u64(h->n_experts, min_u64(n_pairs, PAIRS_MAX)); /* a row may want all experts one day */
     MOE_CARVE(c, s->router_logits, n * h->n_experts);
     MOE_CARVE(c, s->routes.offset, n + 1);
     MOE_CARVE(c, s->routes.expert, n_pairs);
@@ -105,7 +118,8 @@ static void carve_experts(moe_session *s, moe__carve *c)
     s->mid_floats = max_u64(pairs * h->dim_ff_expert, max_u64(h->dim_ff, h->dim_ff_shared));
     MOE_CARVE(c, s->mid, s->mid_floats);
     MOE_CARVE(c, s->mid_up, s->mid_floats);
-    /* Packed rows: the widest need per element is that of the format itself, plus one block per row at most. */
+    /* Packed rows: the widest need per element is that of the format itself, plus one block per row at most.
+     */
     s->mid_act[MOE_ACT_F32] = s->mid;
     s->mid_act[MOE_ACT_Q8_32] = moe__carve_take(c, s->mid_floats / 32 + 1, sizeof(moe__act32));
     s->mid_act[MOE_ACT_Q8_256] = moe__carve_take(c, s->mid_floats / 256 + 1, sizeof(moe__act256));
@@ -130,7 +144,8 @@ size_t moe__session_scratch(const moe_session *s)
     const moe__hparams *h = &s->m->hp;
     uint64_t n = max_u64(moe__attn_scratch(h), h->n_experts);
     /* an exact row: the longest input of any matrix */
-    n = max_u64(n, max_u64(max_u64(h->dim, moe__width_of(h, W_ATTN)), max_u64(h->dim_ff_expert, max_u64(h->dim_ff, h->dim_ff_shared))));
+    n = max_u64(n, max_u64(max_u64(h->dim, moe__width_of(h, W_ATTN)),
+                           max_u64(h->dim_ff_expert, max_u64(h->dim_ff, h->dim_ff_shared))));
     return (size_t)((n + 31) / 16 * 16); /* a cache line between members */
 }
 
@@ -144,7 +159,9 @@ int moe__session_layout(moe_session *s, moe__carve *kv, moe__carve *rest)
     carve_experts(s, rest);
     carve_outputs(s, rest);
     if (kv->used > SIZE_MAX / 4 || rest->used > SIZE_MAX / 4)
-        return MOE_FAIL(NOMEM, "a session with n_ctx %u, n_seq_max %u, n_batch_max %u, n_output_max %u does not fit into the address space",
+        return MOE_FAIL(NOMEM,
+                        "a session with n_ctx %u, n_seq_max %u, n_batch_max %u, n_output_max %u does not fit "
+                        "into the address space",
                         s->o.n_ctx, s->o.n_seq_max, s->o.n_batch_max, s->o.n_output_max);
     return MOE_OK;
 }

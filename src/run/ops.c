@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The operations of a step, each run by all members of the team. An operation is one or more phases; in a phase members take items (a row,
- * a block of weight rows) until none is left, then meet. Every element is computed whole by one member, in an order that does not depend
- * on who that is.
+ * The operations of a step, each run by all members of the team. An operation is one or more phases; in a
+ * phase members take items (a row, a block of weight rows) until none is left, then meet. Every element is
+ * computed whole by one member, in an order that does not depend on who that is.
  */
 #include <string.h>
 
@@ -14,7 +14,8 @@ static void fault(moe_session *s, int status, uint32_t layer)
     if (atomic_compare_exchange_strong(&s->fault, &none, status)) atomic_store(&s->fault_layer, layer);
 }
 
-/* y = w x for all rows, shared by blocks of weight rows: items of several matrices that read the same rows can share one phase. */
+/* y = w x for all rows, shared by blocks of weight rows: items of several matrices that read the same rows
+ * can share one phase. */
 typedef struct task {
     const moe__matrix *w;
     float *y;
@@ -32,8 +33,14 @@ static void run_products(moe_session *s, moe__worker *w, const moe__rows *x, con
         size_t i = 0;
         for (; item >= items[i]; i++) item -= items[i];
         const uint32_t step = moe__rows_per_item(t[i].w), first = (uint32_t)item * step;
-        const moe__product p = {.w = t[i].w, .data = t[i].w->data, .x = x, .n_cols = s->n_rows, .y = t[i].y, .ldy = t[i].w->n_out};
-        moe__product_rows(&p, &s->m->k, first, t[i].w->n_out - first < step ? t[i].w->n_out - first : step, moe__session_exact_row(s, w));
+        const moe__product p = {.w = t[i].w,
+                                .data = t[i].w->data,
+                                .x = x,
+                                .n_cols = s->n_rows,
+                                .y = t[i].y,
+                                .ldy = t[i].w->n_out};
+        moe__product_rows(&p, &s->m->k, first, t[i].w->n_out - first < step ? t[i].w->n_out - first : step,
+                          moe__session_exact_row(s, w));
     }
     moe__work_next(w);
 }
@@ -43,7 +50,8 @@ static void op_embed(moe_session *s, moe__worker *w, const moe__run_step *step)
     const moe__matrix *e = &s->m->embd;
     const moe__rows *out = &s->buf[step->out];
     for (size_t i; (i = moe__work_take(w)) < s->n_rows;) {
-        e->type->dequant((const char *)e->data + (size_t)s->place[i].token * e->row_bytes, moe__row(out, i), e->n_in);
+        e->type->dequant((const char *)e->data + (size_t)s->place[i].token * e->row_bytes, moe__row(out, i),
+                         e->n_in);
         if (s->m->hp.embed_scale != 1) s->m->k.scale(moe__row(out, i), s->m->hp.embed_scale, e->n_in);
         moe__attn_turn(&s->attn, i);
     }
@@ -54,7 +62,9 @@ static void op_collect(moe_session *s, moe__worker *w, const moe__run_step *step
 {
     const moe__rows *in = &s->buf[step->in];
     for (size_t i; (i = moe__work_take(w)) < s->n_rows;)
-        if (s->row_output[i] != MOE_EXPERT_NONE) memcpy(s->stage + (size_t)s->row_output[i] * in->width, moe__row(in, i), in->width * sizeof(float));
+        if (s->row_output[i] != MOE_EXPERT_NONE)
+            memcpy(s->stage + (size_t)s->row_output[i] * in->width, moe__row(in, i),
+                   in->width * sizeof(float));
     moe__work_next(w);
 }
 
@@ -72,7 +82,9 @@ static void op_norm(moe_session *s, moe__worker *w, const moe__run_step *step)
 static void op_qkv(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
     const moe__layer *l = &s->m->layers[step->layer];
-    const task t[3] = {{&l->mat[ROLE_ATTN_Q], s->attn.q}, {&l->mat[ROLE_ATTN_K], s->attn.k}, {&l->mat[ROLE_ATTN_V], s->attn.v}};
+    const task t[3] = {{&l->mat[ROLE_ATTN_Q], s->attn.q},
+                       {&l->mat[ROLE_ATTN_K], s->attn.k},
+                       {&l->mat[ROLE_ATTN_V], s->attn.v}};
     run_products(s, w, &s->buf[step->in], t, 3);
     for (size_t i; (i = moe__work_take(w)) < s->n_rows;) moe__attn_prepare(&s->attn, step->layer, i);
     moe__work_next(w);
@@ -87,7 +99,8 @@ static void op_attend(moe_session *s, moe__worker *w, const moe__run_step *step)
     for (size_t item; (item = moe__work_take(w)) < (size_t)s->n_rows * h->n_heads_kv;) {
         const size_t i = s->n_rows - 1 - item / h->n_heads_kv;
         const uint32_t g = (uint32_t)(item % h->n_heads_kv);
-        moe__attn_row(&s->attn, step->layer, i, g, moe__row(out, i) + g * group_width, moe__session_member(s, w));
+        moe__attn_row(&s->attn, step->layer, i, g, moe__row(out, i) + g * group_width,
+                      moe__session_member(s, w));
     }
     moe__work_next(w);
     if (!(step->formats & ~MOE_ACT_BIT(MOE_ACT_F32))) return;
@@ -111,8 +124,10 @@ static void op_add(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
     const moe__rows *in = &s->buf[step->in], *out = &s->buf[step->out];
     for (size_t i; (i = moe__work_take(w)) < s->n_rows;) {
-        if (s->m->hp.residual_scale != 1) s->m->k.axpy(moe__row(out, i), s->m->hp.residual_scale, moe__row(in, i), in->width);
-        else s->m->k.add(moe__row(out, i), moe__row(in, i), in->width);
+        if (s->m->hp.residual_scale != 1)
+            s->m->k.axpy(moe__row(out, i), s->m->hp.residual_scale, moe__row(in, i), in->width);
+        else
+            s->m->k.add(moe__row(out, i), moe__row(in, i), in->width);
     }
     moe__work_next(w);
 }
@@ -124,19 +139,27 @@ static void op_route(moe_session *s, moe__worker *w, const moe__run_step *step)
     run_products(s, w, &s->buf[step->in], &t, 1);
     for (size_t i; (i = moe__work_take(w)) < s->n_rows;) {
         s->routes.offset[i + 1] = (uint32_t)(i + 1) * k;
-        const int st = moe__router_row(&s->router, &s->m->k, s->router_logits + i * n, s->routes.expert + i * k, s->routes.weight + i * k,
-                                       moe__session_member(s, w));
+        const int st =
+            moe__router_row(&s->router, &s->m->k, s->router_logits + i * n, s->routes.expert + i * k,
+                            s->routes.weight + i * k, moe__session_member(s, w));
         if (st < 0) fault(s, st, step->layer);
     }
     moe__work_next(w);
 }
 
 /* Member 0 sets up a run of jobs on the shared description; all see it after the next meeting. */
-static moe__ffn *set_ffn(moe_session *s, const moe__layer *l, moe__role gate, moe__role up, moe__role down, const moe__rows *in)
+static moe__ffn *set_ffn(moe_session *s, const moe__layer *l, moe__role gate, moe__role up, moe__role down,
+                         const moe__rows *in)
 {
     moe__ffn *f = &s->ffn;
-    *f = (moe__ffn){.k = &s->m->k, .gate = &l->mat[gate], .up = &l->mat[up], .down = &l->mat[down], .in = in, .up_out = s->mid_up,
-                    .out = s->slot_out, .job = s->job};
+    *f = (moe__ffn){.k = &s->m->k,
+                    .gate = &l->mat[gate],
+                    .up = &l->mat[up],
+                    .down = &l->mat[down],
+                    .in = in,
+                    .up_out = s->mid_up,
+                    .out = s->slot_out,
+                    .job = s->job};
     const uint32_t ff = f->gate->n_out;
     f->mid = (moe__rows){.f32 = s->mid, .width = ff};
     for (int a = 0; a < MOE_N_ACTS; a++) {
@@ -151,7 +174,8 @@ static void acquire_groups(moe_session *s, uint32_t layer)
 {
     moe__store *store = s->m->store;
     const moe__layer *l = &s->m->layers[layer];
-    const uint64_t bytes = l->mat[ROLE_GATE_EXPS].n_out * l->mat[ROLE_GATE_EXPS].row_bytes + l->mat[ROLE_UP_EXPS].n_out * l->mat[ROLE_UP_EXPS].row_bytes +
+    const uint64_t bytes = l->mat[ROLE_GATE_EXPS].n_out * l->mat[ROLE_GATE_EXPS].row_bytes +
+                           l->mat[ROLE_UP_EXPS].n_out * l->mat[ROLE_UP_EXPS].row_bytes +
                            l->mat[ROLE_DOWN_EXPS].n_out * l->mat[ROLE_DOWN_EXPS].row_bytes;
     s->ffn.n_jobs = 0;
     for (uint32_t i = 0; i < s->dispatch.n_groups; i++) {
@@ -193,21 +217,24 @@ static void op_experts(moe_session *s, moe__worker *w, const moe__run_step *step
         moe__ffn_run(w, &s->ffn, moe__session_exact_row(s, w));
         for (size_t i; (i = moe__work_take(w)) < s->dispatch.n_rows;) {
             const uint32_t r = row + (uint32_t)i;
-            moe__dispatch_combine(&s->dispatch, &s->routes, &s->m->k, r, s->slot_out, moe__row(out, r), out->width);
+            moe__dispatch_combine(&s->dispatch, &s->routes, &s->m->k, r, s->slot_out, moe__row(out, r),
+                                  out->width);
         }
         if (w->index == 0) release_groups(s);
-        next = row + s->dispatch.n_rows; /* read before the meeting: behind it member 0 may plan the next tile */
+        next =
+            row + s->dispatch.n_rows; /* read before the meeting: behind it member 0 may plan the next tile */
         moe__work_next(w);
     }
 }
 
 /* One job over tiles of all rows; `out` is where each tile's rows go. */
-static void run_dense(moe_session *s, moe__worker *w, const moe__layer *l, const moe__rows *in, moe__role gate, moe__role up, moe__role down,
-                      uint32_t row, uint32_t n, float *out)
+static void run_dense(moe_session *s, moe__worker *w, const moe__layer *l, const moe__rows *in,
+                      moe__role gate, moe__role up, moe__role down, uint32_t row, uint32_t n, float *out)
 {
     if (w->index == 0) {
         moe__ffn *f = set_ffn(s, l, gate, up, down, in);
-        s->job[0] = (moe__ffn_job){.view = {l->mat[gate].data, l->mat[up].data, l->mat[down].data, 0}, .n = n};
+        s->job[0] =
+            (moe__ffn_job){.view = {l->mat[gate].data, l->mat[up].data, l->mat[down].data, 0}, .n = n};
         f->n_jobs = 1;
         f->n_slots = n;
         f->first_row = row;
@@ -259,8 +286,9 @@ static void op_ffn(moe_session *s, moe__worker *w, const moe__run_step *step)
 typedef void (*op_fn)(moe_session *s, moe__worker *w, const moe__run_step *step);
 
 static const op_fn table[N_OPS] = {
-    [OP_EMBED] = op_embed, [OP_COLLECT] = op_collect, [OP_NORM] = op_norm, [OP_QKV] = op_qkv, [OP_ATTEND] = op_attend,
-    [OP_LINEAR] = op_linear, [OP_ADD] = op_add, [OP_ROUTE] = op_route, [OP_EXPERTS] = op_experts, [OP_SHARED] = op_shared, [OP_FFN] = op_ffn,
+    [OP_EMBED] = op_embed,     [OP_COLLECT] = op_collect, [OP_NORM] = op_norm, [OP_QKV] = op_qkv,
+    [OP_ATTEND] = op_attend,   [OP_LINEAR] = op_linear,   [OP_ADD] = op_add,   [OP_ROUTE] = op_route,
+    [OP_EXPERTS] = op_experts, [OP_SHARED] = op_shared,   [OP_FFN] = op_ffn,
 };
 
 void moe__op_run(moe_session *s, moe__worker *w, const moe__run_step *step) { table[step->op](s, w, step); }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program of a model: embed; every layer's attention steps and its MoE or dense steps; collect. For each step that writes a row
- * buffer it also notes in which formats later steps read it, so that rows are packed once, by the step that makes them.
+ * The program of a model: embed; every layer's attention steps and its MoE or dense steps; collect. For each
+ * step that writes a row buffer it also notes in which formats later steps read it, so that rows are packed
+ * once, by the step that makes them.
  */
 #include "run/session.h"
 
@@ -23,13 +24,16 @@ static size_t emit(moe__run_step *dst, const moe__step *steps, size_t n, uint32_
 /* Writes the steps, or with dst NULL counts them. */
 static size_t list_steps(const moe_model *m, moe__run_step *dst)
 {
-    static const moe__step embed = {OP_EMBED, BUF_NONE, BUF_X, ROLE_NONE}, collect = {OP_COLLECT, BUF_X, BUF_NONE, ROLE_NONE};
+    static const moe__step embed = {OP_EMBED, BUF_NONE, BUF_X, ROLE_NONE},
+                           collect = {OP_COLLECT, BUF_X, BUF_NONE, ROLE_NONE};
     const moe__arch *a = m->arch;
     size_t n = emit(dst, &embed, 1, 0);
     for (uint32_t l = 0; l < m->hp.n_layers; l++) {
         n += emit(dst ? dst + n : NULL, a->attn_steps, a->n_attn_steps, l);
-        if (m->layers[l].is_moe) n += emit(dst ? dst + n : NULL, a->moe_steps, a->n_moe_steps, l);
-        else n += emit(dst ? dst + n : NULL, a->dense_steps, a->n_dense_steps, l);
+        if (m->layers[l].is_moe)
+            n += emit(dst ? dst + n : NULL, a->moe_steps, a->n_moe_steps, l);
+        else
+            n += emit(dst ? dst + n : NULL, a->dense_steps, a->n_dense_steps, l);
     }
     return n + emit(dst ? dst + n : NULL, &collect, 1, 0);
 }
@@ -39,13 +43,16 @@ size_t moe__program_size(const moe_model *m) { return list_steps(m, NULL); }
 static uint32_t formats_of(const moe_model *m, const moe__run_step *step, int exact)
 {
     const moe__layer *l = &m->layers[step->layer];
-    uint32_t formats = step->role && l->mat[step->role].type ? MOE_ACT_BIT(moe__matrix_act(&l->mat[step->role], exact)) : 0;
+    uint32_t formats =
+        step->role && l->mat[step->role].type ? MOE_ACT_BIT(moe__matrix_act(&l->mat[step->role], exact)) : 0;
     for (int i = 0; i < 3; i++)
-        if (reads[step->op][i] && l->mat[reads[step->op][i]].type) formats |= MOE_ACT_BIT(moe__matrix_act(&l->mat[reads[step->op][i]], exact));
+        if (reads[step->op][i] && l->mat[reads[step->op][i]].type)
+            formats |= MOE_ACT_BIT(moe__matrix_act(&l->mat[reads[step->op][i]], exact));
     return formats;
 }
 
-uint32_t moe__program_formats(const moe_model *m, const moe__run_step *step, size_t n, size_t i, uint8_t buf, int exact)
+uint32_t moe__program_formats(const moe_model *m, const moe__run_step *step, size_t n, size_t i, uint8_t buf,
+                              int exact)
 {
     uint32_t formats = 0;
     for (size_t j = i + 1; j < n; j++) {
@@ -60,5 +67,6 @@ void moe__program_build(moe_session *s)
     s->n_steps = list_steps(s->m, s->step);
     for (size_t i = 0; i < s->n_steps; i++)
         if (s->step[i].out != BUF_NONE)
-            s->step[i].formats = moe__program_formats(s->m, s->step, s->n_steps, i, s->step[i].out, moe__session_exact(s));
+            s->step[i].formats =
+                moe__program_formats(s->m, s->step, s->n_steps, i, s->step[i].out, moe__session_exact(s));
 }

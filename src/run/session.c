@@ -9,7 +9,8 @@ static int make_team(const moe_session *s, uint32_t n, moe__team **team, float *
 {
     const moe__allocator *a = &s->m->alloc;
     MOE_TRY(moe__team_create(team, a, n, s->o.executor ? &s->executor : NULL));
-    const int st = moe__alloc_array(a, (void **)scratch, moe__team_size(*team), s->scratch_floats * sizeof(float), "thread scratch");
+    const int st = moe__alloc_array(a, (void **)scratch, moe__team_size(*team),
+                                    s->scratch_floats * sizeof(float), "thread scratch");
     if (st < 0) moe__team_free(*team);
     return st;
 }
@@ -49,7 +50,8 @@ static int fill(moe_session *s)
 
 int moe__session_create(moe_session **out, moe_model *m, const moe_session_options *o)
 {
-    if (m->flags & MOE_OPEN_METADATA_ONLY) return MOE_FAIL(STATE, "the model was opened with MOE_OPEN_METADATA_ONLY: it has no weights");
+    if (m->flags & MOE_OPEN_METADATA_ONLY)
+        return MOE_FAIL(STATE, "the model was opened with MOE_OPEN_METADATA_ONLY: it has no weights");
     moe_session_options opts;
     MOE_TRY(moe__session_options(&opts, o, m));
     moe_executor executor = {.size = sizeof executor};

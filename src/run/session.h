@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session: all that changes while a model runs. One arena holds every buffer, cut once at creation (layout.c), so that eval allocates
- * nothing and moe_plan answers from the same code. forward.c walks the program; ops.c holds the operations.
+ * A session: all that changes while a model runs. One arena holds every buffer, cut once at creation
+ * (layout.c), so that eval allocates nothing and moe_plan answers from the same code. forward.c walks the
+ * program; ops.c holds the operations.
  */
 #ifndef MOE_RUN_SESSION_H
 #define MOE_RUN_SESSION_H
@@ -58,34 +59,34 @@ struct moe_session {
     float *router_logits; /* [n_batch_max][n_experts] */
     moe__routes routes;
     moe__dispatch dispatch;
-    moe__ffn_job *job;    /* [max(n_experts, 1)] */
-    moe__ffn ffn;         /* of the tile at hand, written by member 0 */
-    float *mid, *mid_up;  /* [mid_floats] */
+    moe__ffn_job *job;   /* [max(n_experts, 1)] */
+    moe__ffn ffn;        /* of the tile at hand, written by member 0 */
+    float *mid, *mid_up; /* [mid_floats] */
     void *mid_act[MOE_N_ACTS];
     uint64_t mid_floats;
-    float *slot_out;      /* [max_slots][dim] results of pairs */
-    float *shared_gate;   /* [n_batch_max] */
+    float *slot_out;    /* [max_slots][dim] results of pairs */
+    float *shared_gate; /* [n_batch_max] */
     uint32_t max_slots;
 
     /* results */
-    moe__output *output;  /* [n_output_max] of the eval under way */
-    float *stage;         /* [n_output_max][dim] their final rows */
+    moe__output *output; /* [n_output_max] of the eval under way */
+    float *stage;        /* [n_output_max][dim] their final rows */
     uint32_t n_staged;
     float *hidden, *logits; /* [n_output_max][dim], [n_output_max][n_vocab]: of the last eval */
     float *hidden_next;     /* becomes hidden when the eval succeeds */
     uint32_t n_hidden, n_logits;
 
     /* per sequence, [n_seq_max], used while a batch is checked */
-    uint32_t *seq_new;  /* tokens in the batch */
-    size_t *seq_last;   /* index of the last one */
+    uint32_t *seq_new; /* tokens in the batch */
+    size_t *seq_last;  /* index of the last one */
 
     /* the walk */
     moe__work work;
-    float *scratch;     /* [n_threads][scratch_floats] */
+    float *scratch; /* [n_threads][scratch_floats] */
     size_t scratch_floats;
     size_t pc;
     int stop[2];
-    atomic_int fault;   /* status of a step that failed, 0 if none */
+    atomic_int fault; /* status of a step that failed, 0 if none */
     atomic_uint fault_layer;
     atomic_int interrupt;
     int busy;
@@ -94,7 +95,7 @@ struct moe_session {
     moe_pos *view_pos;
     moe_seq *view_seq;
     moe_stats stats;
-    uint64_t clock;     /* start of the step under way */
+    uint64_t clock; /* start of the step under way */
 };
 
 /* layout.c */
@@ -114,7 +115,8 @@ int moe__session_threads(moe_session *s, uint32_t n);
 size_t moe__program_size(const moe_model *m);
 void moe__program_build(moe_session *s);
 /* Formats that the steps after `i` read buffer `buf` in. */
-uint32_t moe__program_formats(const moe_model *m, const moe__run_step *step, size_t n, size_t i, uint8_t buf, int exact);
+uint32_t moe__program_formats(const moe_model *m, const moe__run_step *step, size_t n, size_t i, uint8_t buf,
+                              int exact);
 
 /* batch.c: the whole eval: check, reserve, run sub-batches, head, commit or roll back */
 int moe__eval(moe_session *s, const moe_batch *b);
@@ -130,8 +132,14 @@ int moe__head(moe_session *s);
 int moe__session_save(const moe_session *s, moe_write_fn fn, void *user);
 int moe__session_load(moe_session *s, moe_read_fn fn, void *user);
 
-static inline int moe__session_exact(const moe_session *s) { return (s->o.flags & MOE_SESSION_EXACT_ACT) != 0; }
-static inline float *moe__session_member(const moe_session *s, const moe__worker *w) { return s->scratch + w->index * s->scratch_floats; }
+static inline int moe__session_exact(const moe_session *s)
+{
+    return (s->o.flags & MOE_SESSION_EXACT_ACT) != 0;
+}
+static inline float *moe__session_member(const moe_session *s, const moe__worker *w)
+{
+    return s->scratch + w->index * s->scratch_floats;
+}
 static inline float *moe__session_exact_row(const moe_session *s, const moe__worker *w)
 {
     return moe__session_exact(s) ? moe__session_member(s, w) : NULL;

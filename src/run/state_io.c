@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Saving and loading a session (docs/formats/session.md). Little-endian: a head with magic, version, model fingerprint and sizes; then for
- * each sequence that has tokens its number, length, tokens, and for every layer its keys and values in logical order; then the last
- * logits and hidden states; then XXH64 over all that came before. A load reads everything into memory of its own and checks the sum
- * before it touches the session.
+ * Saving and loading a session (docs/formats/session.md). Little-endian: a head with magic, version, model
+ * fingerprint and sizes; then for each sequence that has tokens its number, length, tokens, and for every
+ * layer its keys and values in logical order; then the last logits and hidden states; then XXH64 over all
+ * that came before. A load reads everything into memory of its own and checks the sum before it touches the
+ * session.
  */
 #include <string.h>
 
@@ -14,8 +15,20 @@
 #define VERSION 1u
 static const char magic[8] = {'M', 'O', 'E', 'S', 'E', 'S', 'S', '\n'};
 
-enum { HEAD_VERSION, HEAD_TYPE_K, HEAD_TYPE_V, HEAD_WIDTH_K, HEAD_WIDTH_V, HEAD_LAYERS, HEAD_VOCAB, HEAD_DIM, HEAD_SEQS, HEAD_LOGITS,
-       HEAD_HIDDEN, HEAD_N };
+enum {
+    HEAD_VERSION,
+    HEAD_TYPE_K,
+    HEAD_TYPE_V,
+    HEAD_WIDTH_K,
+    HEAD_WIDTH_V,
+    HEAD_LAYERS,
+    HEAD_VOCAB,
+    HEAD_DIM,
+    HEAD_SEQS,
+    HEAD_LOGITS,
+    HEAD_HIDDEN,
+    HEAD_N
+};
 
 /* ---- numbers as bytes ---- */
 
@@ -24,7 +37,10 @@ static void put32(uint8_t *p, uint32_t x)
     for (int i = 0; i < 4; i++) p[i] = (uint8_t)(x >> 8 * i);
 }
 
-static uint32_t get32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
+static uint32_t get32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
 
 static void put64(uint8_t *p, uint64_t x)
 {
@@ -68,8 +84,13 @@ static int put(sink *k, const void *data, size_t n)
     if (n == 0) return MOE_OK;
     moe__hash_add(&k->hash, data, n);
     const int st = k->fn(data, n, k->user);
-    if (st < 0 && !*moe__last_error()) return moe__fail(st, "saving the session: the write callback returned %d", st);
-    return st > 0 ? MOE_FAIL(CALLBACK, "saving the session: the write callback returned %d: expected 0 or a negative value", st) : st;
+    if (st < 0 && !*moe__last_error())
+        return moe__fail(st, "saving the session: the write callback returned %d", st);
+    return st > 0
+               ? MOE_FAIL(
+                     CALLBACK,
+                     "saving the session: the write callback returned %d: expected 0 or a negative value", st)
+               : st;
 }
 
 /* Elements in the file's order, through a small buffer. */
@@ -91,10 +112,17 @@ static int put_head(sink *k, const moe_session *s)
     uint8_t head[sizeof magic + 8 + 4 * HEAD_N];
     uint32_t n_seqs = 0;
     for (uint32_t q = 0; q < s->o.n_seq_max; q++) n_seqs += s->kv.seq[q].len != 0;
-    const uint32_t word[HEAD_N] = {
-        [HEAD_VERSION] = VERSION, [HEAD_TYPE_K] = (uint32_t)s->kv.type_k, [HEAD_TYPE_V] = (uint32_t)s->kv.type_v, [HEAD_WIDTH_K] = s->kv.width_k,
-        [HEAD_WIDTH_V] = s->kv.width_v, [HEAD_LAYERS] = s->kv.n_layers, [HEAD_VOCAB] = s->m->hp.n_vocab, [HEAD_DIM] = s->m->hp.dim,
-        [HEAD_SEQS] = n_seqs, [HEAD_LOGITS] = s->n_logits, [HEAD_HIDDEN] = s->n_hidden};
+    const uint32_t word[HEAD_N] = {[HEAD_VERSION] = VERSION,
+                                   [HEAD_TYPE_K] = (uint32_t)s->kv.type_k,
+                                   [HEAD_TYPE_V] = (uint32_t)s->kv.type_v,
+                                   [HEAD_WIDTH_K] = s->kv.width_k,
+                                   [HEAD_WIDTH_V] = s->kv.width_v,
+                                   [HEAD_LAYERS] = s->kv.n_layers,
+                                   [HEAD_VOCAB] = s->m->hp.n_vocab,
+                                   [HEAD_DIM] = s->m->hp.dim,
+                                   [HEAD_SEQS] = n_seqs,
+                                   [HEAD_LOGITS] = s->n_logits,
+                                   [HEAD_HIDDEN] = s->n_hidden};
     memcpy(head, magic, sizeof magic);
     put64(head + sizeof magic, s->m->fingerprint);
     for (int i = 0; i < HEAD_N; i++) put32(head + sizeof magic + 8 + 4 * i, word[i]);
@@ -145,8 +173,11 @@ static int get(source *k, void *data, size_t n)
 {
     if (n == 0) return MOE_OK;
     const int st = k->fn(data, n, k->user);
-    if (st < 0 && !*moe__last_error()) return moe__fail(st, "loading a session: the read callback returned %d", st);
-    if (st > 0) return MOE_FAIL(CALLBACK, "loading a session: the read callback returned %d: expected 0 or a negative value", st);
+    if (st < 0 && !*moe__last_error())
+        return moe__fail(st, "loading a session: the read callback returned %d", st);
+    if (st > 0)
+        return MOE_FAIL(
+            CALLBACK, "loading a session: the read callback returned %d: expected 0 or a negative value", st);
     MOE_TRY(st);
     moe__hash_add(&k->hash, data, n);
     return MOE_OK;
@@ -167,20 +198,25 @@ typedef struct saved {
 
 static int same(const char *what, uint32_t want, uint32_t found)
 {
-    return want == found ? MOE_OK : MOE_FAIL(STATE, "the saved session does not fit: %s: expected %u, found %u", what, want, found);
+    return want == found ? MOE_OK
+                         : MOE_FAIL(STATE, "the saved session does not fit: %s: expected %u, found %u", what,
+                                    want, found);
 }
 
 static int get_head(source *k, const moe_session *s, saved *v)
 {
     uint8_t head[sizeof magic + 8 + 4 * HEAD_N];
     MOE_TRY(get(k, head, sizeof head));
-    if (memcmp(head, magic, sizeof magic) != 0) return MOE_FAIL(FORMAT, "this is not a saved session: the first 8 bytes are wrong");
+    if (memcmp(head, magic, sizeof magic) != 0)
+        return MOE_FAIL(FORMAT, "this is not a saved session: the first 8 bytes are wrong");
     for (int i = 0; i < HEAD_N; i++) v->word[i] = get32(head + sizeof magic + 8 + 4 * i);
     if (v->word[HEAD_VERSION] != VERSION)
-        return MOE_FAIL(VERSION, "saved session: format version: expected %u, found %u", VERSION, v->word[HEAD_VERSION]);
+        return MOE_FAIL(VERSION, "saved session: format version: expected %u, found %u", VERSION,
+                        v->word[HEAD_VERSION]);
     if (get64(head + sizeof magic) != s->m->fingerprint)
-        return MOE_FAIL(STATE, "the saved session belongs to another model (fingerprint %016llx, this model has %016llx)",
-                        (unsigned long long)get64(head + sizeof magic), (unsigned long long)s->m->fingerprint);
+        return MOE_FAIL(
+            STATE, "the saved session belongs to another model (fingerprint %016llx, this model has %016llx)",
+            (unsigned long long)get64(head + sizeof magic), (unsigned long long)s->m->fingerprint);
     MOE_TRY(same("key type", (uint32_t)s->kv.type_k, v->word[HEAD_TYPE_K]));
     MOE_TRY(same("value type", (uint32_t)s->kv.type_v, v->word[HEAD_TYPE_V]));
     MOE_TRY(same("key width", s->kv.width_k, v->word[HEAD_WIDTH_K]));
@@ -188,10 +224,12 @@ static int get_head(source *k, const moe_session *s, saved *v)
     MOE_TRY(same("layers", s->kv.n_layers, v->word[HEAD_LAYERS]));
     MOE_TRY(same("vocabulary", s->m->hp.n_vocab, v->word[HEAD_VOCAB]));
     MOE_TRY(same("width", s->m->hp.dim, v->word[HEAD_DIM]));
-    const uint32_t out = v->word[HEAD_LOGITS] > v->word[HEAD_HIDDEN] ? v->word[HEAD_LOGITS] : v->word[HEAD_HIDDEN];
+    const uint32_t out =
+        v->word[HEAD_LOGITS] > v->word[HEAD_HIDDEN] ? v->word[HEAD_LOGITS] : v->word[HEAD_HIDDEN];
     if (v->word[HEAD_SEQS] > s->o.n_seq_max || out > s->o.n_output_max)
-        return MOE_FAIL(FULL, "the saved session has %u sequences and %u result rows; this one has room for %u and %u", v->word[HEAD_SEQS], out,
-                        s->o.n_seq_max, s->o.n_output_max);
+        return MOE_FAIL(
+            FULL, "the saved session has %u sequences and %u result rows; this one has room for %u and %u",
+            v->word[HEAD_SEQS], out, s->o.n_seq_max, s->o.n_output_max);
     return MOE_OK;
 }
 
@@ -201,18 +239,24 @@ static int get_seq(source *k, const moe_session *s, saved_seq *q, uint32_t previ
     MOE_TRY(get(k, head, sizeof head));
     q->seq = get32(head);
     q->len = get32(head + 4);
-    if (q->seq >= s->o.n_seq_max) return MOE_FAIL(FULL, "saved session: sequence %u: this session has %u", q->seq, s->o.n_seq_max);
-    if (previous != UINT32_MAX && q->seq <= previous) return MOE_FAIL(FORMAT, "saved session: sequence %u follows %u", q->seq, previous);
+    if (q->seq >= s->o.n_seq_max)
+        return MOE_FAIL(FULL, "saved session: sequence %u: this session has %u", q->seq, s->o.n_seq_max);
+    if (previous != UINT32_MAX && q->seq <= previous)
+        return MOE_FAIL(FORMAT, "saved session: sequence %u follows %u", q->seq, previous);
     *pages += ((uint64_t)q->len + MOE_KV_PAGE - 1) / MOE_KV_PAGE;
     if (q->len == 0 || *pages > s->kv.n_pages)
-        return MOE_FAIL(FULL, "saved session: sequence %u has %u tokens: this session has room for %u in all", q->seq, q->len, s->kv.n_pages * MOE_KV_PAGE);
+        return MOE_FAIL(FULL, "saved session: sequence %u has %u tokens: this session has room for %u in all",
+                        q->seq, q->len, s->kv.n_pages * MOE_KV_PAGE);
     const moe__kv *kv = &s->kv; /* the length fits into the cache, so these products fit too */
-    q->bytes = (size_t)q->len * (4 + (size_t)kv->n_layers * ((size_t)kv->width_k * kv->size_k + (size_t)kv->width_v * kv->size_v));
+    q->bytes =
+        (size_t)q->len *
+        (4 + (size_t)kv->n_layers * ((size_t)kv->width_k * kv->size_k + (size_t)kv->width_v * kv->size_v));
     MOE_TRY(moe__alloc(&s->m->alloc, (void **)&q->data, q->bytes, "saved sequence"));
     MOE_TRY(get(k, q->data, q->bytes));
     for (uint32_t p = 0; p < q->len; p++)
         if (get32(q->data + 4 * (size_t)p) >= s->m->hp.n_vocab)
-            return MOE_FAIL(FORMAT, "saved session: sequence %u: token %u at position %u is out of range", q->seq, get32(q->data + 4 * (size_t)p), p);
+            return MOE_FAIL(FORMAT, "saved session: sequence %u: token %u at position %u is out of range",
+                            q->seq, get32(q->data + 4 * (size_t)p), p);
     return MOE_OK;
 }
 
@@ -225,7 +269,8 @@ static int get_all(source *k, const moe_session *s, saved *v)
     MOE_TRY(MOE_NEW(a, &v->seq, v->word[HEAD_SEQS], "saved sequences"));
     for (uint32_t i = 0; i < v->word[HEAD_SEQS]; i++)
         MOE_TRY(get_seq(k, s, &v->seq[i], i ? v->seq[i - 1].seq : UINT32_MAX, &pages));
-    const size_t n_logits = (size_t)v->word[HEAD_LOGITS] * s->m->hp.n_vocab, n_hidden = (size_t)v->word[HEAD_HIDDEN] * s->m->hp.dim;
+    const size_t n_logits = (size_t)v->word[HEAD_LOGITS] * s->m->hp.n_vocab,
+                 n_hidden = (size_t)v->word[HEAD_HIDDEN] * s->m->hp.dim;
     MOE_TRY(MOE_NEW(a, &v->logits, n_logits, "saved logits"));
     MOE_TRY(MOE_NEW(a, &v->hidden, n_hidden, "saved hidden states"));
     MOE_TRY(get(k, v->logits, n_logits * 4));
@@ -233,7 +278,8 @@ static int get_all(source *k, const moe_session *s, saved *v)
     const uint64_t want = moe__hash_get(&k->hash);
     MOE_TRY(get(k, sum, sizeof sum));
     if (get64(sum) != want)
-        return MOE_FAIL(FORMAT, "saved session: checksum: expected %016llx, found %016llx", (unsigned long long)want, (unsigned long long)get64(sum));
+        return MOE_FAIL(FORMAT, "saved session: checksum: expected %016llx, found %016llx",
+                        (unsigned long long)want, (unsigned long long)get64(sum));
     return MOE_OK;
 }
 
@@ -259,14 +305,16 @@ static int place(moe_session *s, saved *v)
 {
     moe__kv_reset(&s->kv);
     for (uint32_t i = 0; i < v->word[HEAD_SEQS]; i++) {
-        MOE_TRY(moe__kv_reserve(&s->kv, v->seq[i].seq, v->seq[i].len)); /* the pages were counted: there is room */
+        MOE_TRY(moe__kv_reserve(&s->kv, v->seq[i].seq,
+                                v->seq[i].len)); /* the pages were counted: there is room */
         place_seq(&s->kv, &v->seq[i]);
         moe__kv_set_len(&s->kv, v->seq[i].seq, v->seq[i].len);
     }
     moe__kv_commit(&s->kv);
     s->n_logits = v->word[HEAD_LOGITS];
     s->n_hidden = v->word[HEAD_HIDDEN];
-    const size_t n_logits = (size_t)s->n_logits * s->m->hp.n_vocab, n_hidden = (size_t)s->n_hidden * s->m->hp.dim;
+    const size_t n_logits = (size_t)s->n_logits * s->m->hp.n_vocab,
+                 n_hidden = (size_t)s->n_hidden * s->m->hp.dim;
     to_file_order(v->logits, n_logits, 4);
     to_file_order(v->hidden, n_hidden, 4);
     memcpy(s->logits, v->logits, n_logits * sizeof(float));

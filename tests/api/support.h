@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of the public interface share: models, prompts, comparison to the bit. Only moe.h is used. */
+/* What the tests of the public interface share: models, prompts, comparison to the bit. Only moe.h is used.
+ */
 #ifndef MOE_TESTS_API_SUPPORT_H
 #define MOE_TESTS_API_SUPPORT_H
 
@@ -16,23 +17,25 @@
 #include "moe/moe.h"
 
 /* Fails with the library's message. */
-#define assert_ok(expr) \
-    do { \
-        const int ok_ = (expr); \
-        if (ok_ != MOE_OK) { \
-            print_error("%s: %s: %s\n", #expr, moe_status_name(ok_), moe_last_error()); \
-            fail(); \
-        } \
+#define assert_ok(expr)                                                                                      \
+    do {                                                                                                     \
+        const int ok_ = (expr);                                                                              \
+        if (ok_ != MOE_OK) {                                                                                 \
+            print_error("%s: %s: %s\n", #expr, moe_status_name(ok_), moe_last_error());                      \
+            fail();                                                                                          \
+        }                                                                                                    \
     } while (0)
 
 /* Asserts a status and that the message contains `text`. */
-#define assert_refused(expr, status, text) \
-    do { \
-        assert_int_equal((expr), (status)); \
-        if (!strstr(moe_last_error(), (text))) fail_msg("message without \"%s\": %s", (text), moe_last_error()); \
+#define assert_refused(expr, status, text)                                                                   \
+    do {                                                                                                     \
+        assert_int_equal((expr), (status));                                                                  \
+        if (!strstr(moe_last_error(), (text)))                                                               \
+            fail_msg("message without \"%s\": %s", (text), moe_last_error());                                \
     } while (0)
 
-/* Small models of all kinds: MoE with shared expert and dense layers, q/k norms, interleaved rotation with multipliers. */
+/* Small models of all kinds: MoE with shared expert and dense layers, q/k norms, interleaved rotation with
+ * multipliers. */
 static const char *const test_models[] = {
     "tests/golden/data/qwen2moe-dense.gguf",
     "tests/golden/data/qwen3moe.gguf",

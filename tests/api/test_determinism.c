@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same bits whatever the thread count, the batch split, the store, prefix reuse, and whether a sequence runs alone or in company. One
- * reference (1 thread, one batch) against every other way of computing the same thing; memcmp, no tolerance.
+ * The same bits whatever the thread count, the batch split, the store, prefix reuse, and whether a sequence
+ * runs alone or in company. One reference (1 thread, one batch) against every other way of computing the same
+ * thing; memcmp, no tolerance.
  */
 #include "support.h"
 
@@ -109,7 +110,8 @@ static void f32_cache_is_deterministic_too(void **state)
 static void stores_agree(void **state)
 {
     (void)state;
-    static const uint32_t flags[] = {MOE_OPEN_NO_MMAP, MOE_OPEN_RESIDENT, MOE_OPEN_NO_MMAP | MOE_OPEN_RESIDENT};
+    static const uint32_t flags[] = {MOE_OPEN_NO_MMAP, MOE_OPEN_RESIDENT,
+                                     MOE_OPEN_NO_MMAP | MOE_OPEN_RESIDENT};
     for (size_t i = 0; i < N_TEST_MODELS; i++) {
         const moe_session_options o = wide();
         reference r = make_reference(test_models[i], &o);
@@ -177,7 +179,8 @@ static void alone_or_in_company(void **state)
         moe_token id[3 * N];
         moe_seq seq[3 * N];
         uint8_t want[3 * N];
-        for (size_t j = 0; j < 3 * N; j++) { /* sequence 1 is the one that we know; its neighbours are noise */
+        for (size_t j = 0; j < 3 * N;
+             j++) { /* sequence 1 is the one that we know; its neighbours are noise */
             seq[j] = (moe_seq)(j % 3);
             id[j] = j % 3 == 1 ? r.id[j / 3] : (moe_token)((j * 31 + 5) % r.vocab);
             want[j] = j % 3 == 1 ? MOE_WANT_LOGITS : 0;
@@ -219,8 +222,9 @@ static void quantised_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_and_splits), cmocka_unit_test(f32_cache_is_deterministic_too), cmocka_unit_test(stores_agree),
-        cmocka_unit_test(prefix_reuse),       cmocka_unit_test(alone_or_in_company),            cmocka_unit_test(quantised_models),
+        cmocka_unit_test(threads_and_splits),  cmocka_unit_test(f32_cache_is_deterministic_too),
+        cmocka_unit_test(stores_agree),        cmocka_unit_test(prefix_reuse),
+        cmocka_unit_test(alone_or_in_company), cmocka_unit_test(quantised_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sessions: what a failed, interrupted or refused call leaves behind; sequences; save and load; observation; the memory plan. */
+/* Sessions: what a failed, interrupted or refused call leaves behind; sequences; save and load; observation;
+ * the memory plan. */
 #include "support.h"
 
 #include <errno.h>
@@ -265,7 +266,9 @@ static int observe(const moe_route_view *v, void *user)
             assert_true(v->expert[p] < v->n_experts);
             assert_true(isfinite(v->weight[p]));
             /* rank order: no expert that was chosen later has a larger logit */
-            if (p > v->offset[t]) assert_true(v->logits[t * v->n_experts + v->expert[p]] <= v->logits[t * v->n_experts + v->expert[p - 1]]);
+            if (p > v->offset[t])
+                assert_true(v->logits[t * v->n_experts + v->expert[p]] <=
+                            v->logits[t * v->n_experts + v->expert[p - 1]]);
         }
     }
     assert_refused(moe_session_seq_truncate(x->s, 0, 0), MOE_E_STATE, "callbacks");
@@ -486,7 +489,8 @@ static float largest(const float *x, size_t n)
     return most;
 }
 
-/* f16 keys and values, and quantised activations, stay near the exact result; hidden states are what the logits are made of. */
+/* f16 keys and values, and quantised activations, stay near the exact result; hidden states are what the
+ * logits are made of. */
 static void exactness(void **state)
 {
     (void)state;
@@ -520,7 +524,8 @@ static void exactness(void **state)
     assert_true(worst < 0.1f * largest(y, n));
     /* the exact session's logits are its hidden state times the output matrix, recomputed here in double */
     size_t t;
-    if (moe_model_tensor_find(m, "output.weight", &t) != MOE_OK) assert_ok(moe_model_tensor_find(m, "token_embd.weight", &t));
+    if (moe_model_tensor_find(m, "output.weight", &t) != MOE_OK)
+        assert_ok(moe_model_tensor_find(m, "token_embd.weight", &t));
     float *row = malloc(dim * sizeof *row);
     assert_non_null(row);
     for (size_t i = 0; i < n; i++) {
@@ -592,7 +597,8 @@ static void the_plan_holds_and_eval_allocates_nothing(void **state)
         for (int j = 60; j < 70; j++) assert_ok(moe_session_eval(s, id + j, 1));
         assert_int_equal(atomic_load(&c.n_calls), calls);
         if (atomic_load(&c.most) > plan.private_bytes)
-            fail_msg("%s flags %u: planned %llu bytes, took %zu", path, mo.flags, (unsigned long long)plan.private_bytes, atomic_load(&c.most));
+            fail_msg("%s flags %u: planned %llu bytes, took %zu", path, mo.flags,
+                     (unsigned long long)plan.private_bytes, atomic_load(&c.most));
         moe_session_free(s);
         moe_model_release(m);
         assert_int_equal(atomic_load(&c.now), 0);
