@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stages that drop candidates: top-k, top-p, min-p, typical, top-n-sigma, XTC. Each keeps at least one.
+ * Formulas and papers: docs/sampling.md.
+ */
+#include "base/mathx.h"
+#include "base/status.h"
+#include "sample/sampler.h"
+
+/* First guess of how many candidates hold the wanted probability; it grows by GROWTH until they do. */
+#define PREFIX 256u
+#define GROWTH 8u
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+static int keep_best(moe_sampler *s, moe_candidates *c, size_t k)
+{
+    moe__rank_best(s, c, k);
+    moe__rank_keep(s, c, k);
+    return MOE_OK;
+}
+
+/* Keeps the candidates of at least that logit, in their order; the best `at_least` if those are fewer. */
+static int keep_from(moe_sampler *s, moe_candidates *c, double logit, size_t at_least)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->n; i++) n += c->logit[i] >= logit;
+    if (n < at_least) return keep_best(s, c, smaller(at_least, c->n));
+    n = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        if (!(c->logit[i] >= logit)) continue;
+        c->id[n] = c->id[i];
+        c->logit[n++] = c->logit[i];
+    }
+    c->n = n;
+    return MOE_OK;
+}
+
+int moe__stage_top_k(moe_sampler *s, moe__stage *st, moe_candidates *c)
+{
+    const size_t k = (size_t)st->spec.n;
+    return k == 0 || k >= c->n ? MOE_OK : keep_best(s, c, k);
+}
+
+/* How many of the first k ranked candidates are needed for probability p; k + 1 if they do not suffice. */
+static size_t prefix_of(const moe__rank *r, size_t k, double p, double max, double sum)
+{
+    double mass = 0;
+    for (size_t i = 0; i < k; i++) {
+        mass += moe__math_exp(r[i].logit - max);
+        if (mass >= p * sum) return i + 1;
+    }
+    return k + 1;
+}
+
+int moe__stage_top_p(moe_sampler *s, moe__stage *st, moe_candidates *c)
+{
+    const double p = st->spec.a;
+    if (p >= 1) return MOE_OK;
+    double max;
+    const double sum = moe__weights(s, c, &max);
+    for (size_t k = smaller(PREFIX, c->n);; k = smaller(k * GROWTH, c->n)) {
+        moe__rank_best(s, c, k);
+        size_t need = prefix_of(s->rank, k, p, max, sum);
+        if (need > k && k < c->n) continue;
+        if (need < (size_t)st->spec.n) need = (size_t)st->spec.n;
+        need = smaller(need, c->n);
+        if (need > k) return keep_best(s, c, need);
+        moe__rank_keep(s, c, need);
+        return MOE_OK;
+    }
+}
+
+int moe__stage_min_p(moe_sampler *s, moe__stage *st, moe_candidates *c)
+{
+    /* p_i >= a * p_best, in logits. */
+    const double best = c->logit[moe__best(c)];
+    return keep_from(s, c, best + moe__math_log(st->spec.a), (size_t)st->spec.n);
+}
+
+int moe__stage_typical(moe_sampler *s, moe__stage *st, moe_candidates *c)
+{
+    const double p = st->spec.a;
+    if (p >= 1) return MOE_OK;
+    double max;
+    const double sum = moe__weights(s, c, &max);
+    const double h = moe__entropy(s, c, max, sum), log_sum = moe__math_log(sum);
+    for (size_t i = 0; i < c->n; i++) {
+        const double d = log_sum - (c->logit[i] - max) - h; /* -log p - H */
+        s->rank[i] = (moe__rank){moe__rank_key(d < 0 ? -d : d), c->id[i], c->logit[i]};
+    }
+    size_t k = smaller(PREFIX, c->n), need;
+    for (;; k = smaller(k * GROWTH, c->n)) {
+        moe__rank_sort(s->rank, c->n, k);
+        need = prefix_of(s->rank, k, p, max, sum);
+        if (need <= k || k == c->n) break;
+    }
+    if (need < (size_t)st->spec.n) need = (size_t)st->spec.n;
+    need = smaller(need, c->n);
+    if (need > k) moe__rank_sort(s->rank, c->n, need);
+    for (size_t i = 0; i < need; i++) s->rank[i] = moe__rank_of(s->rank[i].id, s->rank[i].logit);
+    moe__rank_sort(s->rank, need, need);
+    moe__rank_keep(s, c, need);
+    return MOE_OK;
+}
+
+int moe__stage_top_n_sigma(moe_sampler *s, moe__stage *st, moe_candidates *c)
+{
+    double mean = 0, var = 0;
+    for (size_t i = 0; i < c->n; i++) mean += c->logit[i];
+    mean /= (double)c->n;
+    for (size_t i = 0; i < c->n; i++) var += (c->logit[i] - mean) * (c->logit[i] - mean);
+    var /= (double)c->n;
+    const double sigma = var > 0 ? moe__math_pow(var, 0.5) : 0;
+    return keep_from(s, c, c->logit[moe__best(c)] - st->spec.a * sigma, 1);
+}
+
+int moe__stage_xtc(moe_sampler *s, moe__stage *st, moe_candidates *c)
+{
+    /*
+     * One draw per pick, whether or not it is needed: what later picks draw does not depend on this one's
+     * candidates.
+     */
+    if (moe__rng_unit(&st->rng) >= st->spec.a) return MOE_OK;
+    double max;
+    const double sum = moe__weights(s, c, &max);
+    size_t n_top = 0;
+    for (size_t i = 0; i < c->n; i++) n_top += s->weight[i] >= st->spec.b * sum;
+    if (n_top < 2 || c->n - (n_top - 1) < (size_t)st->spec.n) return MOE_OK;
+    moe__rank_best(s, c, n_top);
+    const moe__rank last = s->rank[n_top - 1]; /* stays; all before it go */
+    size_t n = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        const moe__rank r = moe__rank_of(c->id[i], c->logit[i]);
+        if (moe__rank_less(&r, &last)) continue;
+        c->id[n] = c->id[i];
+        c->logit[n++] = c->logit[i];
+    }
+    c->n = n;
+    return MOE_OK;
+}
