@@ -282,6 +282,8 @@ static int converse(struct chat *c, struct line_reader *reader)
             continue;
         }
         if (r != LINE_OK) {
+            if (r == LINE_END && isatty(STDIN_FILENO))
+                out_text("\n"); /* behind Ctrl-D */
             code = r == LINE_FAILED ? CODE_FAIL : r == LINE_INTERRUPTED ? CODE_INTERRUPTED : CODE_OK;
             break;
         }
