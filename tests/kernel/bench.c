@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Speed of the kernels on one thread. Matrix products: decode (one column over weights that are far larger than the caches: GB/s of weights)
- * and prompt (4 and 32 columns over weights that stay in the second-level cache: 10^9 multiplications and additions per second). Others:
- * a row of 4096 in the cache, in values per nanosecond.
+ * Speed of the kernels on one thread, in CPU time. Matrix products: decode (one column over weights far larger than the caches, and over weights
+ * in the second-level cache: GB/s of weights) and prompt (2 to 32 columns, weights in the cache: 10^9 multiplications and additions per second).
+ * Others: a row of 4096 in the cache, in values per nanosecond. The first line is what plain reading of the large buffer gives.
  */
 #include "tester.h"
 
@@ -58,9 +58,8 @@ static void bench_gemm(const char *isa, const moe__kernels *k, const weights *w)
     tester t = {.rng = 1};
     const size_t row = N / w->block * w->bytes, rows = DECODE_BYTES / row;
     const size_t x_bytes = w->act == MOE_ACT_F32 ? 4 * N : w->act == MOE_ACT_Q8_32 ? N / 32 * sizeof(moe__act32) : N / 256 * sizeof(moe__act256);
-    if (!big) big = malloc(DECODE_BYTES);
     float *out = malloc(sizeof *out * (rows + ROWS * COLS));
-    if (!big || !out) abort();
+    if (!out) abort();
     for (size_t r = 0; r < 64; r++) rnd_weights(&t, w, big + r * row, N / w->block, VALUES_PLAIN);
     for (size_t r = 64; r < rows; r++) memcpy(big + r * row, big + (r - 64) * row, row);
     for (size_t c = 0; c < COLS; c++) rnd_activations(&t, w->act, x + c * x_bytes, N, VALUES_PLAIN);
@@ -70,15 +69,16 @@ static void bench_gemm(const char *isa, const moe__kernels *k, const weights *w)
     if (ref) j.g.n_rows /= 16;
     const double decode = best_of(run_gemm, &j, 0.1);
     const double gb = (double)(j.g.n_rows * row) / decode * 1e-9;
-    static const size_t cols[] = {2, 4, 8, 32};
-    double gops[4];
-    for (int i = 0; i < 4; i++) {
+    static const size_t cols[] = {1, 2, 4, 8, 32};
+    double gops[5];
+    for (int i = 0; i < 5; i++) {
         j.g.ldy = j.g.n_rows = ROWS;
         j.g.n_cols = cols[i];
         gops[i] = 2.0 * N * ROWS * (double)cols[i] / best_of(run_gemm, &j, 0.02) * 1e-9;
     }
-    printf("# %-11s %-10s decode %6.2f GB/s   columns 2: %6.1f  4: %6.1f  8: %6.1f  32: %6.1f GOP/s\n", w->kernel, isa, gb, gops[0], gops[1],
-           gops[2], gops[3]);
+    const double cached = gops[0] / (2.0 * N) * (double)row;
+    printf("# %-11s %-10s decode %6.2f, cached %6.2f GB/s   columns 2: %6.1f  4: %6.1f  8: %6.1f  32: %6.1f GOP/s\n", w->kernel, isa, gb, cached,
+           gops[1], gops[2], gops[3], gops[4]);
     free(out);
 }
 
@@ -123,8 +123,27 @@ static void bench_rows(const char *isa, const moe__kernels *k, const char *filte
     }
 }
 
+/* The sum of the large buffer, in eight independent sums. */
+static void run_read(void *arg)
+{
+    uint64_t s[8] = {0};
+    for (size_t i = 0; i < DECODE_BYTES; i += 64)
+        for (size_t j = 0; j < 8; j++) {
+            uint64_t v;
+            memcpy(&v, big + i + 8 * j, 8);
+            s[j] += v;
+        }
+    for (int j = 0; j < 8; j++) *(volatile uint64_t *)arg += s[j];
+}
+
 void bench(const char *isa, const moe__kernels *k, const char *filter)
 {
+    uint64_t sum = 0;
+    if (!big && !(big = malloc(DECODE_BYTES))) abort();
+    if (strcmp(isa, "ref") == 0) {
+        memset(big, 1, DECODE_BYTES);
+        printf("# read %.2f GB/s\n", (double)DECODE_BYTES / best_of(run_read, &sum, 0.1) * 1e-9);
+    }
     for (size_t i = 0; i < n_weight_types; i++)
         if (strstr(weight_types[i].kernel, filter)) bench_gemm(isa, k, &weight_types[i]);
     bench_rows(isa, k, filter);

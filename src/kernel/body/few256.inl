@@ -197,7 +197,7 @@ static inline void store4(float *y, __m128 v, size_t n)
  */
 #define NO_MIN(b) _mm256_setzero_si256()
 #define FEW_256(type, mode, offset_bits, has_min, M, dmin_at) \
-    ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks) \
+    ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, const uint8_t *ahead) \
     { \
         __m128 acc = _mm_setzero_ps(), accm = _mm_setzero_ps(); \
         for (size_t i = 0; i < n_blocks; i++) { \
@@ -206,6 +206,7 @@ static inline void store4(float *y, __m128 v, size_t n)
             const uint8_t *b[FEW_ROWS]; \
             vi s[FEW_ROWS]; \
             __m256i m[FEW_ROWS]; \
+            fetch(ahead + i * (FEW_ROWS * sizeof(moe__##type)), FEW_ROWS * sizeof(moe__##type)); \
             for (int r = 0; r < FEW_ROWS; r++) { \
                 b[r] = rows[r] + i * sizeof(moe__##type); \
                 const __m256i scale = s_##type(b[r]); \
@@ -229,6 +230,6 @@ static inline void store4(float *y, __m128 v, size_t n)
             const uint8_t *rows[FEW_ROWS]; \
             for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
             for (size_t c = 0; c < g->n_cols; c++) \
-                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 256), g->n_rows - r); \
+                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 256, ahead_of(g, r, FEW_ROWS)), g->n_rows - r); \
         } \
     }

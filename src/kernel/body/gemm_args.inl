@@ -12,6 +12,21 @@ static inline const uint8_t *col_at(const moe__gemm *g, size_t c)
     return (const uint8_t *)g->x + (g->col ? g->col[i] : i) * g->x_bytes;
 }
 
+/*
+ * Few columns are bound by memory, and rows are too short for the hardware's own prefetching: while a group of n rows is computed, the group
+ * AHEAD_BYTES or more further on is asked for. An address past the end does no harm.
+ */
+#define AHEAD_BYTES 12288u
+static inline const uint8_t *ahead_of(const moe__gemm *g, size_t r, size_t n)
+{
+    const size_t group = n * g->w_bytes, groups = group ? (AHEAD_BYTES + group - 1) / group : 0;
+    return (const uint8_t *)((uintptr_t)g->w + r * g->w_bytes + groups * group);
+}
+ALWAYS_INLINE void fetch(const uint8_t *p, const size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)((uintptr_t)p + i), _MM_HINT_T0);
+}
+
 /* Columns of one pass over the weights in the tile kernels: their sums wait in the first-level cache. */
 #define PASS_COLS 64
 #if MOE_VEC == 512
