@@ -9,6 +9,7 @@ to train on. Every batch mixes all domains in proportion to their size; each tex
 import argparse
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -105,8 +106,10 @@ def train(args):
     first, saved, mean = run.step, time.time(), None
     last = first + (args.decay_steps or args.steps)
     print(f"from step {first} to {last}, {run.tokens:,} tokens seen", flush=True)
-    began = time.time()
-    while run.step < last:
+    began, stop = time.time(), []
+    for s in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(s, lambda *_: stop.append(True))     # finish the step, save, leave
+    while run.step < last and not stop:
         ids = run.batch()
         net.load(run.weights)
         ce, balance = net.loss(ids[:, :-1], ids[:, 1:].contiguous())
@@ -125,7 +128,8 @@ def train(args):
         if run.step % args.log == 0:
             speed = (run.step - first) * ids[:, 1:].numel() / (time.time() - began)
             print(f"step {run.step} loss {ce.item():.4f} mean {mean:.4f} balance {balance.item():.3f} "
-                  f"norm {norm:.2f} {run.tokens / 1e6:.2f}M tokens, pass {run.n_pass}, {speed:.0f}/s", flush=True)
+                  f"norm {norm:.2f} {run.tokens / 1e6:.2f}M tokens, pass {run.n_pass}, {speed:.0f}/s",
+                  flush=True)
         if time.time() - saved > args.save_every:
             run.save()
             saved = time.time()
@@ -140,7 +144,7 @@ def main():
     ap.add_argument("--steps", type=int, default=1000000)
     ap.add_argument("--decay-steps", type=int, default=0, help="finishing phase of that many steps")
     ap.add_argument("--length", type=int, default=512)
-    ap.add_argument("--batch", type=int, default=48)
+    ap.add_argument("--batch", type=int, default=32)
     ap.add_argument("--lr", type=float, default=0.02)
     ap.add_argument("--adam-lr", type=float, default=3e-3)
     ap.add_argument("--threads", type=int, default=2)
