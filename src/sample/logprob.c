@@ -30,7 +30,7 @@ static float value_of(float x) { return isfinite(x) ? x : -INFINITY; }
 static int before(float x, moe_token i, float y, moe_token j) { return x > y || (x == y && i < j); }
 
 /* Heap over two arrays, the last in order on top. */
-static void sift_down(moe_token *id, float *x, size_t n, size_t i)
+static void sink_pair(moe_token *id, float *x, size_t n, size_t i)
 {
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
         if (child + 1 < n && before(x[child], id[child], x[child + 1], id[child + 1])) child++;
@@ -53,12 +53,12 @@ int moe__logprob_top(const float *logits, size_t n, size_t k, moe_token *ids, fl
         ids[i] = (moe_token)i;
         logprob[i] = value_of(logits[i]);
     }
-    for (size_t i = k / 2; i-- > 0;) sift_down(ids, logprob, k, i);
+    for (size_t i = k / 2; i-- > 0;) sink_pair(ids, logprob, k, i);
     for (size_t i = k; i < n; i++) {
         if (!before(value_of(logits[i]), (moe_token)i, logprob[0], ids[0])) continue;
         ids[0] = (moe_token)i;
         logprob[0] = logits[i];
-        sift_down(ids, logprob, k, 0);
+        sink_pair(ids, logprob, k, 0);
     }
     for (size_t m = k; m > 1;) {
         const moe_token ti = ids[0];
@@ -67,7 +67,7 @@ int moe__logprob_top(const float *logits, size_t n, size_t k, moe_token *ids, fl
         logprob[0] = logprob[m];
         ids[m] = ti;
         logprob[m] = tx;
-        sift_down(ids, logprob, m, 0);
+        sink_pair(ids, logprob, m, 0);
     }
     for (size_t i = 0; i < k; i++) logprob[i] = (float)((logprob[i] - max) - sum);
     return MOE_OK;
