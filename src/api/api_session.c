@@ -162,7 +162,7 @@ int moe_session_load(moe_session *s, moe_read_fn fn, void *user)
     return moe__session_load(s, fn, user);
 }
 
-static int write_file(const void *data, size_t n, void *user) { return moe__os_write(user, data, n); }
+static int write_state(const void *data, size_t n, void *user) { return moe__os_write(user, data, n); }
 
 int moe_session_save_file(const moe_session *s, const char *path)
 {
@@ -171,7 +171,7 @@ int moe_session_save_file(const moe_session *s, const char *path)
     MOE_IDLE(s);
     moe__os_writer w = {0};
     MOE_TRY(moe__os_writer_open(&w, path, &s->m->alloc));
-    const int st = moe__session_save(s, write_file, &w);
+    const int st = moe__session_save(s, write_state, &w);
     if (st < 0) {
         moe__os_writer_cancel(&w);
         return st;
@@ -185,7 +185,7 @@ typedef struct file_reader {
     uint64_t at;
 } file_reader;
 
-static int read_file(void *data, size_t n, void *user)
+static int read_state(void *data, size_t n, void *user)
 {
     file_reader *r = user;
     if (n > r->file.length - r->at)
@@ -203,7 +203,7 @@ int moe_session_load_file(moe_session *s, const char *path)
     MOE_IDLE(s);
     file_reader r = {.path = path};
     MOE_TRY(moe__os_open(&r.file, path));
-    int st = moe__session_load(s, read_file, &r);
+    int st = moe__session_load(s, read_state, &r);
     moe__os_close(&r.file);
     return st;
 }

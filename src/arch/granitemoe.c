@@ -5,7 +5,7 @@
  */
 #include "arch/families.h"
 
-static const moe__key keys[] = {
+static const moe__key granitemoe_keys[] = {
     MOE_KEYS_COMMON,
     {"embedding_scale", MOE_HP(embed_scale), KEY_F32, 0, 1, -1e6, 1e6},
     {"residual_scale", MOE_HP(residual_scale), KEY_F32, 0, 1, -1e6, 1e6},
@@ -13,7 +13,7 @@ static const moe__key keys[] = {
     {"attention.scale", MOE_HP(attn_scale), KEY_F32, 0, 0, 0, 1e6},
 };
 
-static const moe__tensor_row tensors[] = {
+static const moe__tensor_row granitemoe_tensors[] = {
     MOE_TENSORS_MODEL,
     MOE_TENSORS_ATTN,
     MOE_TENSORS_ATTN_BIAS(NEED_OPTIONAL),
@@ -23,7 +23,8 @@ static const moe__tensor_row tensors[] = {
 
 const moe__arch moe__arch_granitemoe = {
     .name = "granitemoe", .title = "Granite-MoE",
-    .keys = keys, .n_keys = MOE_COUNT(keys), .tensors = tensors, .n_tensors = MOE_COUNT(tensors),
+    .keys = granitemoe_keys, .n_keys = MOE_COUNT(granitemoe_keys),
+    .tensors = granitemoe_tensors, .n_tensors = MOE_COUNT(granitemoe_tensors),
     MOE_STEPS(moe__steps_attn, moe__steps_moe, moe__steps_dense),
     .rope_half = 0,
     .route = MOE_RECIPE(MOE_SCORE_IDENTITY, MOE_WEIGHT_SOFTMAX_SELECTED),

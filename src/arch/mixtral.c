@@ -5,9 +5,9 @@
  */
 #include "arch/families.h"
 
-static const moe__key keys[] = {MOE_KEYS_COMMON};
+static const moe__key mixtral_keys[] = {MOE_KEYS_COMMON};
 
-static const moe__tensor_row tensors[] = {
+static const moe__tensor_row mixtral_tensors[] = {
     MOE_TENSORS_MODEL,
     MOE_TENSORS_ATTN,
     MOE_TENSORS_ATTN_BIAS(NEED_OPTIONAL),
@@ -17,7 +17,8 @@ static const moe__tensor_row tensors[] = {
 
 const moe__arch moe__arch_llama = {
     .name = "llama", .title = "Mixtral",
-    .keys = keys, .n_keys = MOE_COUNT(keys), .tensors = tensors, .n_tensors = MOE_COUNT(tensors),
+    .keys = mixtral_keys, .n_keys = MOE_COUNT(mixtral_keys),
+    .tensors = mixtral_tensors, .n_tensors = MOE_COUNT(mixtral_tensors),
     MOE_STEPS(moe__steps_attn, moe__steps_moe, moe__steps_dense),
     .rope_half = 0,
     .route = MOE_RECIPE(MOE_SCORE_SOFTMAX, MOE_WEIGHT_SUM_TO_ONE),

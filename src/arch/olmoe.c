@@ -2,12 +2,12 @@
 /* OLMoE: norms over the whole q and k rows, softmax router whose top-k weights are used as they are. */
 #include "arch/families.h"
 
-static const moe__key keys[] = {
+static const moe__key olmoe_keys[] = {
     MOE_KEYS_COMMON,
     {"attention.clamp_kqv", MOE_HP(clamp_qkv), KEY_F32, 0, 0, 0, 1e30},
 };
 
-static const moe__tensor_row tensors[] = {
+static const moe__tensor_row olmoe_tensors[] = {
     MOE_TENSORS_MODEL,
     MOE_TENSORS_ATTN,
     MOE_TENSORS_ATTN_BIAS(NEED_OPTIONAL),
@@ -19,7 +19,8 @@ static const moe__tensor_row tensors[] = {
 
 const moe__arch moe__arch_olmoe = {
     .name = "olmoe", .title = "OLMoE",
-    .keys = keys, .n_keys = MOE_COUNT(keys), .tensors = tensors, .n_tensors = MOE_COUNT(tensors),
+    .keys = olmoe_keys, .n_keys = MOE_COUNT(olmoe_keys),
+    .tensors = olmoe_tensors, .n_tensors = MOE_COUNT(olmoe_tensors),
     MOE_STEPS(moe__steps_attn, moe__steps_moe, moe__steps_dense),
     .rope_half = 1,
     .route = MOE_RECIPE(MOE_SCORE_SOFTMAX, MOE_WEIGHT_RAW), .route_norm_from_file = 1,

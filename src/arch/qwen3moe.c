@@ -2,9 +2,9 @@
 /* Qwen3-MoE: grouped-query attention with a norm on each q and k head, softmax router with renormalised top-k, no shared expert. */
 #include "arch/families.h"
 
-static const moe__key keys[] = {MOE_KEYS_COMMON};
+static const moe__key qwen3moe_keys[] = {MOE_KEYS_COMMON};
 
-static const moe__tensor_row tensors[] = {
+static const moe__tensor_row qwen3moe_tensors[] = {
     MOE_TENSORS_MODEL,
     MOE_TENSORS_ATTN,
     MOE_TENSORS_ATTN_BIAS(NEED_OPTIONAL),
@@ -16,7 +16,8 @@ static const moe__tensor_row tensors[] = {
 
 const moe__arch moe__arch_qwen3moe = {
     .name = "qwen3moe", .title = "Qwen3-MoE",
-    .keys = keys, .n_keys = MOE_COUNT(keys), .tensors = tensors, .n_tensors = MOE_COUNT(tensors),
+    .keys = qwen3moe_keys, .n_keys = MOE_COUNT(qwen3moe_keys),
+    .tensors = qwen3moe_tensors, .n_tensors = MOE_COUNT(qwen3moe_tensors),
     MOE_STEPS(moe__steps_attn, moe__steps_moe, moe__steps_dense),
     .rope_half = 1,
     .route = MOE_RECIPE(MOE_SCORE_SOFTMAX, MOE_WEIGHT_SUM_TO_ONE), .route_norm_from_file = 1,

@@ -37,6 +37,9 @@ void moe__free(const moe__allocator *a, void *p);
 /* MOE_NEW(a, &ptr, count, "what"): typed array, zeroed. */
 #define MOE_NEW(a, pp, count, what) moe__alloc_array((a), (void **)(pp), (count), sizeof **(pp), (what))
 
+/* n rounded up to whole cache lines. */
+static inline uint64_t moe__padded(uint64_t n) { return (n + MOE_ALIGN - 1) / MOE_ALIGN * MOE_ALIGN; }
+
 /* Overflow-checked arithmetic: 1 and *out on success, else 0. */
 static inline int moe__mul_ok(uint64_t a, uint64_t b, uint64_t *out)
 {

@@ -19,11 +19,27 @@
 #define CALL_MAX  ((size_t)1 << 30) /* one read or write; some systems refuse 2 GiB and more */
 #define TMP_TRIES 100u
 
-/* The message of an errno value, into the caller's buffer (strerror is not thread-safe). */
+/* strerror_r comes in two kinds: the POSIX one returns 0 and fills buf, the GNU one returns the text. */
+static const char *reason_posix(int failed, int err, char *buf, size_t cap)
+{
+    if (failed) snprintf(buf, cap, "error %d", err);
+    return buf;
+}
+
+static const char *reason_gnu(const char *text, int err, char *buf, size_t cap)
+{
+    (void)err;
+    (void)buf;
+    (void)cap;
+    return text;
+}
+
+/* The message of an errno value, at most in the caller's buffer (strerror is not thread-safe). */
 static const char *reason(int err, char *buf, size_t cap)
 {
-    if (strerror_r(err, buf, cap) != 0) snprintf(buf, cap, "error %d", err);
-    return buf;
+    return _Generic(strerror_r(err, buf, cap), int
+                    : reason_posix, default
+                    : reason_gnu)(strerror_r(err, buf, cap), err, buf, cap);
 }
 
 static int io_fail(const char *path, const char *what, int err)

@@ -12,27 +12,26 @@ typedef struct ram_store {
     uint64_t *first; /* [n_layers][3] offset of expert 0 of gate, up, down in the block */
 } ram_store;
 
-static const moe__role roles[3] = {ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS};
+static const moe__role ram_roles[3] = {ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS};
 #define READ_BYTES ((size_t)16 << 20) /* between two progress reports */
 
-static uint64_t overhead(const moe_model *m)
+static uint64_t ram_overhead(const moe_model *m)
 {
     return MOE_BLOCK_BYTES(sizeof(ram_store)) +
            MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * 3 * sizeof(uint64_t));
 }
 
 /* Matrices start on cache lines. */
-static uint64_t padded(uint64_t n) { return (n + MOE_ALIGN - 1) / MOE_ALIGN * MOE_ALIGN; }
-
 static uint64_t block_bytes(const moe_model *m)
 {
     uint64_t n = 0;
     for (uint32_t l = 0; l < m->hp.n_layers; l++)
-        for (int i = 0; i < 3 && m->layers[l].is_moe; i++) n += padded(m->layers[l].tensor[roles[i]]->bytes);
+        for (int i = 0; i < 3 && m->layers[l].is_moe; i++)
+            n += moe__padded(m->layers[l].tensor[ram_roles[i]]->bytes);
     return n;
 }
 
-static uint64_t resident(const moe_model *m) { return MOE_BLOCK_BYTES(block_bytes(m)); }
+static uint64_t ram_resident(const moe_model *m) { return MOE_BLOCK_BYTES(block_bytes(m)); }
 
 static void ram_close(moe__store *base)
 {
@@ -49,7 +48,7 @@ static int read_all(ram_store *s, const moe_model_options *o, uint64_t total)
     uint64_t at = 0, done = 0;
     for (uint32_t l = 0; l < m->hp.n_layers; l++)
         for (uint32_t i = 0; i < 3 && m->layers[l].is_moe; i++) {
-            const moe__tensor *t = m->layers[l].tensor[roles[i]];
+            const moe__tensor *t = m->layers[l].tensor[ram_roles[i]];
             s->first[l * 3 + i] = at;
             for (uint64_t off = 0; off < t->bytes; off += READ_BYTES) {
                 const size_t n = t->bytes - off < READ_BYTES ? (size_t)(t->bytes - off) : READ_BYTES;
@@ -59,7 +58,7 @@ static int read_all(ram_store *s, const moe_model_options *o, uint64_t total)
                 if (o && o->progress && o->progress(&p, o->progress_user) != 0)
                     return MOE_FAIL(ABORTED, "loading was stopped by the progress callback");
             }
-            at += padded(t->bytes);
+            at += moe__padded(t->bytes);
         }
     return MOE_OK;
 }
@@ -91,7 +90,7 @@ static int ram_acquire(moe__store *base, const moe__expert_request *want, moe__e
     const moe__layer *l = &s->model->layers[want->layer];
     const uint8_t *p[3];
     for (uint32_t i = 0; i < 3; i++) {
-        const moe__matrix *w = &l->mat[roles[i]];
+        const moe__matrix *w = &l->mat[ram_roles[i]];
         p[i] = s->block + s->first[want->layer * 3 + i] + (size_t)want->expert * w->n_out * w->row_bytes;
     }
     *out = (moe__expert_view){p[0], p[1], p[2], 0};
@@ -104,8 +103,8 @@ static void ram_release(moe__store *base, const moe__expert_view *view)
     (void)view;
 }
 
-const moe__store_ops moe__store_ram = {"resident", overhead,    resident,   ram_open,
-                                       ram_close,  ram_acquire, ram_release};
+const moe__store_ops moe__store_ram = {"resident", ram_overhead, ram_resident, ram_open,
+                                       ram_close,  ram_acquire,  ram_release};
 
 const moe__store_ops *moe__store_choose(const moe_model *m)
 {

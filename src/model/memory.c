@@ -7,8 +7,6 @@
 #include "model/model.h"
 #include "token/tokenizer.h"
 
-static int is_expert_role(int r) { return r == ROLE_GATE_EXPS || r == ROLE_UP_EXPS || r == ROLE_DOWN_EXPS; }
-
 uint64_t moe__tensor_row_bytes(const moe__tensor *t) { return t->bytes / (t->n / t->dim[0]); }
 
 /* The type that most bytes have. */
@@ -63,7 +61,7 @@ void moe__model_count(moe_model *m)
     for (uint32_t l = 0; l < h->n_layers; l++) {
         m->info.n_moe_layers += (uint32_t)m->layers[l].is_moe;
         for (int r = 0; r < N_ROLES; r++)
-            if (is_expert_role(r) && m->layers[l].tensor[r])
+            if (moe__role_is_expert(r) && m->layers[l].tensor[r])
                 idle += m->layers[l].tensor[r]->n / h->n_experts * (h->n_experts - h->top_k);
     }
     m->info.n_active = m->info.n_params - idle;
@@ -74,7 +72,8 @@ void moe__model_memory(const moe_model *m, moe_memory *out)
 {
     for (uint32_t l = 0; l < m->hp.n_layers; l++)
         for (int r = 0; r < N_ROLES; r++)
-            if (is_expert_role(r) && m->layers[l].tensor[r]) out->experts += m->layers[l].tensor[r]->bytes;
+            if (moe__role_is_expert(r) && m->layers[l].tensor[r])
+                out->experts += m->layers[l].tensor[r]->bytes;
     out->dense = m->info.bytes - out->experts;
     out->overhead = MOE_BLOCK_BYTES(sizeof *m) +
                     MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * sizeof *m->layers) +

@@ -57,6 +57,12 @@ struct moe_model {
         fingerprint; /* of directory and samples of the weights: says whether a saved session belongs here */
 };
 
+/* Matrices of routed experts: they belong to the store. */
+static inline int moe__role_is_expert(int r)
+{
+    return r == ROLE_GATE_EXPS || r == ROLE_UP_EXPS || r == ROLE_DOWN_EXPS;
+}
+
 /* open.c */
 int moe__model_open(moe_model **out, moe__file *file, const moe__allocator *a, const moe_model_options *o);
 void moe__model_free(moe_model *m);

@@ -24,7 +24,7 @@
 #define QUANT_VERSION 2u           /* of the block layouts, as GGUF counts them */
 
 /* One run of moe__quantize_file. */
-typedef struct run {
+typedef struct quantize_run {
     const moe_quantize_options *o;
     const moe__allocator *a;
     moe__file *file;
@@ -40,7 +40,7 @@ typedef struct run {
     size_t n;
     moe__chunks chunks;
     atomic_size_t bad; /* first element that the target cannot hold, SIZE_MAX = none */
-} run;
+} quantize_run;
 
 /* --------------------------------------------------------------------------------------------- conversion */
 
@@ -54,7 +54,7 @@ static size_t find_bad(const float *x, size_t n, int type)
     return n;
 }
 
-static void note_bad(run *q, size_t at)
+static void note_bad(quantize_run *q, size_t at)
 {
     size_t seen = atomic_load_explicit(&q->bad, memory_order_relaxed);
     while (at < seen && !atomic_compare_exchange_weak_explicit(&q->bad, &seen, at, memory_order_relaxed,
@@ -63,7 +63,7 @@ static void note_bad(run *q, size_t at)
 
 static void convert_units(moe__member *m, void *arg)
 {
-    run *q = arg;
+    quantize_run *q = arg;
     float *x = q->scratch + (size_t)m->index * UNIT;
     for (size_t at; (at = moe__chunks_take(&q->chunks) * UNIT) < q->n;) {
         const size_t n = q->n - at < UNIT ? q->n - at : UNIT;
@@ -75,7 +75,7 @@ static void convert_units(moe__member *m, void *arg)
 }
 
 /* n elements from `first` of t, which are in q->from, to q->to. */
-static int convert_batch(run *q, const moe__tensor *t, const moe__type *to, uint64_t first, size_t n)
+static int convert_batch(quantize_run *q, const moe__tensor *t, const moe__type *to, uint64_t first, size_t n)
 {
     q->type_from = t->type;
     q->type_to = to;
@@ -92,7 +92,7 @@ static int convert_batch(run *q, const moe__tensor *t, const moe__type *to, uint
                     (unsigned long long)(first + bad), to->name);
 }
 
-static int report(run *q, uint64_t bytes)
+static int report_bytes(quantize_run *q, uint64_t bytes)
 {
     q->done += bytes;
     if (!q->o->progress) return MOE_OK;
@@ -102,7 +102,7 @@ static int report(run *q, uint64_t bytes)
                     (unsigned long long)q->total);
 }
 
-static int write_tensor_data(run *q, const moe__tensor *t)
+static int write_tensor_data(quantize_run *q, const moe__tensor *t)
 {
     const moe__type *to = moe__recipe_type(q->recipe, q->o->rules, &q->model, t);
     for (uint64_t first = 0; first < t->n; first += BATCH) {
@@ -115,7 +115,7 @@ static int write_tensor_data(run *q, const moe__tensor *t)
             MOE_TRY(convert_batch(q, t, to, first, n));
             MOE_TRY(moe__gguf_write_data(&q->out, q->to, (size_t)moe__type_bytes(to, n)));
         }
-        MOE_TRY(report(q, bytes));
+        MOE_TRY(report_bytes(q, bytes));
     }
     return moe__gguf_write_align(&q->out);
 }
@@ -129,7 +129,7 @@ static int is_own_key(const char *key)
     return strcmp(key, key_file_type) == 0 || strcmp(key, key_version) == 0 || strncmp(key, "split.", 6) == 0;
 }
 
-static int write_keys(run *q)
+static int write_keys(quantize_run *q)
 {
     uint32_t alignment = 32;
     uint64_t n = 2;
@@ -148,7 +148,7 @@ static int write_keys(run *q)
     return moe__gguf_write_kv_u32(&q->out, key_file_type, moe__recipe_file_type(q->recipe));
 }
 
-static int write_file(run *q)
+static int write_file(quantize_run *q)
 {
     MOE_TRY(write_keys(q));
     for (size_t i = 0; i < moe__file_tensor_count(q->file); i++) {
@@ -180,7 +180,7 @@ static int unknown_recipe(const char *name)
     return MOE_FAIL(INVALID, "recipe '%.40s' is unknown; known are:%s", name, list);
 }
 
-static int prepare(run *q, const char *src, const char *dst)
+static int prepare(quantize_run *q, const char *src, const char *dst)
 {
     q->recipe = moe__recipe_find(q->o->recipe);
     if (!q->recipe) return unknown_recipe(q->o->recipe);
@@ -197,7 +197,7 @@ static int prepare(run *q, const char *src, const char *dst)
 int moe__quantize_file(const char *src, const char *dst, const moe_quantize_options *o,
                        const moe__allocator *a)
 {
-    run q = {.o = o, .a = a, .out.a = a};
+    quantize_run q = {.o = o, .a = a, .out.a = a};
     int st = prepare(&q, src, dst);
     if (st >= 0) st = write_file(&q);
     moe__gguf_write_cancel(&q.out);

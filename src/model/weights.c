@@ -11,10 +11,6 @@
 #include "base/status.h"
 #include "model/model.h"
 
-static int is_expert_role(int r) { return r == ROLE_GATE_EXPS || r == ROLE_UP_EXPS || r == ROLE_DOWN_EXPS; }
-
-static uint64_t padded(uint64_t n) { return (n + MOE_ALIGN - 1) / MOE_ALIGN * MOE_ALIGN; }
-
 /* Reads a whole vector as f32. */
 static int read_vector(const moe_model *m, const moe__tensor *t, float *dst)
 {
@@ -41,16 +37,16 @@ static int place_vectors(moe_model *m, uint64_t *used)
         MOE_TRY(read_vector(m, norm, m->vectors));
         m->out_norm = m->vectors;
     }
-    at += padded(norm->n);
+    at += moe__padded(norm->n);
     float *inv_freq = m->vectors ? m->vectors + at : NULL;
-    at += padded(m->hp.n_rot / 2);
+    at += moe__padded(m->hp.n_rot / 2);
     if (m->vectors) {
         float *f = factors ? m->vectors + at : NULL; /* the divisors are read into the room behind */
         if (f) MOE_TRY(read_vector(m, factors, f));
         MOE_TRY(moe__rope_table(&m->hp, f, inv_freq, &m->rope_gain));
         m->inv_freq = inv_freq;
     }
-    if (factors) at += padded(factors->n);
+    if (factors) at += moe__padded(factors->n);
     for (uint32_t l = 0; l < m->hp.n_layers; l++)
         for (int r = N_MODEL_ROLES; r < N_ROLES; r++) {
             moe__layer *layer = &m->layers[l];
@@ -59,7 +55,7 @@ static int place_vectors(moe_model *m, uint64_t *used)
                 MOE_TRY(read_vector(m, layer->tensor[r], m->vectors + at));
                 layer->vec[r] = m->vectors + at;
             }
-            at += padded(layer->vec_n[r]);
+            at += moe__padded(layer->vec_n[r]);
         }
     *used = at;
     return MOE_OK;
@@ -77,7 +73,7 @@ static int place_matrix(moe_model *m, moe__matrix *w, const moe__tensor *t, uint
         MOE_TRY(moe__file_tensor_read(m->file, t, 0, (char *)m->dense + *at, (size_t)t->bytes));
         w->data = (char *)m->dense + *at;
     }
-    *at += padded(t->bytes);
+    *at += moe__padded(t->bytes);
     return MOE_OK;
 }
 
@@ -92,7 +88,7 @@ static int place_matrices(moe_model *m, uint64_t *used, const moe_model_options 
     for (uint32_t l = 0; l < m->hp.n_layers; l++) {
         for (int r = N_MODEL_ROLES; r < N_ROLES; r++) {
             moe__layer *layer = &m->layers[l];
-            if (layer->mat[r].type && !is_expert_role(r))
+            if (layer->mat[r].type && !moe__role_is_expert(r))
                 MOE_TRY(place_matrix(m, &layer->mat[r], layer->tensor[r], &at));
         }
         const moe_progress p = {sizeof p, MOE_PROGRESS_LOAD, 0, at, m->dense_bytes};
@@ -104,7 +100,7 @@ static int place_matrices(moe_model *m, uint64_t *used, const moe_model_options 
 }
 
 /* Counts only: what moe__weights_load will take (for the plan, and before anything is allocated). */
-static int count(moe_model *m)
+static int count_bytes(moe_model *m)
 {
     MOE_TRY(place_vectors(m, &m->n_vectors));
     if (!m->mapped) MOE_TRY(place_matrices(m, &m->dense_bytes, NULL));
@@ -116,7 +112,7 @@ static int count(moe_model *m)
 
 int moe__weights_load(moe_model *m, const moe_model_options *o)
 {
-    MOE_TRY(count(m));
+    MOE_TRY(count_bytes(m));
     if (o && o->memory_budget) {
         moe_memory mem = MOE_MEMORY_INIT;
         moe__model_memory(m, &mem);

@@ -16,9 +16,9 @@ static void identity(const moe__kernels *k, float *score, const float *logits, u
     memcpy(score, logits, n * sizeof *score);
 }
 
-static const moe__score_fn table[] = {[MOE_SCORE_SOFTMAX] = softmax, [MOE_SCORE_IDENTITY] = identity};
+static const moe__score_fn score_table[] = {[MOE_SCORE_SOFTMAX] = softmax, [MOE_SCORE_IDENTITY] = identity};
 
 moe__score_fn moe__score_find(int score)
 {
-    return score >= 0 && (size_t)score < MOE_COUNT(table) ? table[score] : NULL;
+    return score >= 0 && (size_t)score < MOE_COUNT(score_table) ? score_table[score] : NULL;
 }

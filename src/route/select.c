@@ -22,9 +22,9 @@ static void top_k(const float *score, uint32_t n, uint32_t k, uint32_t *id, floa
     }
 }
 
-static const moe__select_fn table[] = {[MOE_SELECT_TOPK] = top_k};
+static const moe__select_fn select_table[] = {[MOE_SELECT_TOPK] = top_k};
 
 moe__select_fn moe__select_find(int select)
 {
-    return select >= 0 && (size_t)select < MOE_COUNT(table) ? table[select] : NULL;
+    return select >= 0 && (size_t)select < MOE_COUNT(select_table) ? select_table[select] : NULL;
 }

@@ -20,11 +20,11 @@ static void sum_to_one(const moe__kernels *k, float *w, uint32_t n)
 
 static void softmax_selected(const moe__kernels *k, float *w, uint32_t n) { k->softmax(w, w, n); }
 
-static const moe__weight_fn table[] = {[MOE_WEIGHT_RAW] = raw,
-                                       [MOE_WEIGHT_SUM_TO_ONE] = sum_to_one,
-                                       [MOE_WEIGHT_SOFTMAX_SELECTED] = softmax_selected};
+static const moe__weight_fn weight_table[] = {[MOE_WEIGHT_RAW] = raw,
+                                              [MOE_WEIGHT_SUM_TO_ONE] = sum_to_one,
+                                              [MOE_WEIGHT_SOFTMAX_SELECTED] = softmax_selected};
 
 moe__weight_fn moe__weight_find(int weight)
 {
-    return weight >= 0 && (size_t)weight < MOE_COUNT(table) ? table[weight] : NULL;
+    return weight >= 0 && (size_t)weight < MOE_COUNT(weight_table) ? weight_table[weight] : NULL;
 }

@@ -56,7 +56,7 @@ static int check_wants(moe_session *s, const moe_batch *b)
     return MOE_OK;
 }
 
-static int reserve(moe_session *s)
+static int reserve_all(moe_session *s)
 {
     for (uint32_t q = 0; q < s->o.n_seq_max; q++)
         if (s->seq_new[q]) MOE_TRY(moe__kv_reserve(&s->kv, q, s->seq_new[q]));
@@ -76,7 +76,7 @@ static void place_rows(moe_session *s, const moe_batch *b, size_t first, uint32_
     }
 }
 
-static int report(const moe_session *s, size_t done, size_t total)
+static int report_tokens(const moe_session *s, size_t done, size_t total)
 {
     const moe_progress p = {sizeof p, MOE_PROGRESS_PREFILL, 0, done, total};
     if (s->o.progress && done < total && s->o.progress(&p, s->o.progress_user) != 0)
@@ -87,7 +87,7 @@ static int report(const moe_session *s, size_t done, size_t total)
 }
 
 /* Runs all sub-batches; *done counts the tokens of those that are finished. */
-static int run(moe_session *s, const moe_batch *b, size_t *done)
+static int run_batches(moe_session *s, const moe_batch *b, size_t *done)
 {
     uint32_t n_out = 0;
     memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new);
@@ -97,7 +97,7 @@ static int run(moe_session *s, const moe_batch *b, size_t *done)
         place_rows(s, b, *done, n, &n_out);
         MOE_TRY(moe__forward(s));
         *done += n;
-        MOE_TRY(report(s, *done, b->n_tokens));
+        MOE_TRY(report_tokens(s, *done, b->n_tokens));
     }
     return moe__head(s);
 }
@@ -112,7 +112,7 @@ static void commit(moe_session *s, const moe_batch *b, size_t n_tokens)
 }
 
 /* A batch of one token per sequence is a decode step. */
-static void count(moe_session *s, const moe_batch *b, uint64_t ns)
+static void count_tokens(moe_session *s, const moe_batch *b, uint64_t ns)
 {
     int decode = 1;
     for (uint32_t q = 0; q < s->o.n_seq_max; q++) decode &= s->seq_new[q] <= 1;
@@ -127,12 +127,12 @@ int moe__eval(moe_session *s, const moe_batch *b)
     MOE_TRY(check_wants(s, b));
     size_t done = 0;
     s->busy = 1;
-    int st = reserve(s);
-    if (st == MOE_OK) st = run(s, b, &done);
+    int st = reserve_all(s);
+    if (st == MOE_OK) st = run_batches(s, b, &done);
     s->busy = 0;
     if (st == MOE_OK) {
         commit(s, b, b->n_tokens);
-        count(s, b, moe__os_now_ns() - start);
+        count_tokens(s, b, moe__os_now_ns() - start);
         return MOE_OK;
     }
     atomic_store(&s->interrupt, 0); /* the eval that stopped takes the request with it */

@@ -37,7 +37,7 @@ static int must_stop(const moe_session *s)
            atomic_load_explicit(&s->fault, memory_order_relaxed);
 }
 
-static void walk(moe__member *member, void *arg)
+static void walk_program(moe__member *member, void *arg)
 {
     moe_session *s = arg;
     moe__worker w = {.member = member, .work = &s->work, .index = member->index};
@@ -88,7 +88,7 @@ int moe__forward(moe_session *s)
     s->clock = moe__os_now_ns();
     while (s->pc < s->n_steps) {
         moe__work_reset(&s->work);
-        MOE_TRY(moe__team_run(s->team, walk, s));
+        MOE_TRY(moe__team_run(s->team, walk_program, s));
         const int fault = atomic_load(&s->fault);
         if (fault == MOE_E_NUMERIC)
             return MOE_FAIL(NUMERIC, "layer %u: the router's weights are not finite",

@@ -66,7 +66,7 @@ static void logit_rows(const pass *p, moe__worker *w)
     moe__work_next(w);
 }
 
-static void walk(moe__member *member, void *arg)
+static void walk_outputs(moe__member *member, void *arg)
 {
     pass *p = arg;
     const moe_session *s = p->s;
@@ -101,7 +101,7 @@ int moe__head(moe_session *s)
     const uint64_t start = moe__os_now_ns();
     pass p = {.s = s};
     moe__work_reset(&s->work);
-    MOE_TRY(moe__team_run(s->team, walk, &p));
+    MOE_TRY(moe__team_run(s->team, walk_outputs, &p));
     s->n_logits = p.logits_at + p.n_columns;
     s->n_hidden = keep_wanted(s);
     float *old = s->hidden;

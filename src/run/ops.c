@@ -285,10 +285,13 @@ static void op_ffn(moe_session *s, moe__worker *w, const moe__run_step *step)
 
 typedef void (*op_fn)(moe_session *s, moe__worker *w, const moe__run_step *step);
 
-static const op_fn table[N_OPS] = {
+static const op_fn op_table[N_OPS] = {
     [OP_EMBED] = op_embed,     [OP_COLLECT] = op_collect, [OP_NORM] = op_norm, [OP_QKV] = op_qkv,
     [OP_ATTEND] = op_attend,   [OP_LINEAR] = op_linear,   [OP_ADD] = op_add,   [OP_ROUTE] = op_route,
     [OP_EXPERTS] = op_experts, [OP_SHARED] = op_shared,   [OP_FFN] = op_ffn,
 };
 
-void moe__op_run(moe_session *s, moe__worker *w, const moe__run_step *step) { table[step->op](s, w, step); }
+void moe__op_run(moe_session *s, moe__worker *w, const moe__run_step *step)
+{
+    op_table[step->op](s, w, step);
+}

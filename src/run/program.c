@@ -14,7 +14,7 @@ static const uint8_t reads[N_OPS][3] = {
     [OP_FFN] = {ROLE_FFN_GATE, ROLE_FFN_UP},
 };
 
-static size_t emit(moe__run_step *dst, const moe__step *steps, size_t n, uint32_t layer)
+static size_t emit_steps(moe__run_step *dst, const moe__step *steps, size_t n, uint32_t layer)
 {
     for (size_t i = 0; i < n && dst; i++)
         dst[i] = (moe__run_step){steps[i].op, steps[i].in, steps[i].out, steps[i].role, layer, 0};
@@ -27,20 +27,20 @@ static size_t list_steps(const moe_model *m, moe__run_step *dst)
     static const moe__step embed = {OP_EMBED, BUF_NONE, BUF_X, ROLE_NONE},
                            collect = {OP_COLLECT, BUF_X, BUF_NONE, ROLE_NONE};
     const moe__arch *a = m->arch;
-    size_t n = emit(dst, &embed, 1, 0);
+    size_t n = emit_steps(dst, &embed, 1, 0);
     for (uint32_t l = 0; l < m->hp.n_layers; l++) {
-        n += emit(dst ? dst + n : NULL, a->attn_steps, a->n_attn_steps, l);
+        n += emit_steps(dst ? dst + n : NULL, a->attn_steps, a->n_attn_steps, l);
         if (m->layers[l].is_moe)
-            n += emit(dst ? dst + n : NULL, a->moe_steps, a->n_moe_steps, l);
+            n += emit_steps(dst ? dst + n : NULL, a->moe_steps, a->n_moe_steps, l);
         else
-            n += emit(dst ? dst + n : NULL, a->dense_steps, a->n_dense_steps, l);
+            n += emit_steps(dst ? dst + n : NULL, a->dense_steps, a->n_dense_steps, l);
     }
-    return n + emit(dst ? dst + n : NULL, &collect, 1, 0);
+    return n + emit_steps(dst ? dst + n : NULL, &collect, 1, 0);
 }
 
 size_t moe__program_size(const moe_model *m) { return list_steps(m, NULL); }
 
-static uint32_t formats_of(const moe_model *m, const moe__run_step *step, int exact)
+static uint32_t formats_read(const moe_model *m, const moe__run_step *step, int exact)
 {
     const moe__layer *l = &m->layers[step->layer];
     uint32_t formats =
@@ -56,7 +56,7 @@ uint32_t moe__program_formats(const moe_model *m, const moe__run_step *step, siz
 {
     uint32_t formats = 0;
     for (size_t j = i + 1; j < n; j++) {
-        if (step[j].in == buf) formats |= formats_of(m, &step[j], exact);
+        if (step[j].in == buf) formats |= formats_read(m, &step[j], exact);
         if (step[j].out == buf) break;
     }
     return formats;

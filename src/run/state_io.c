@@ -73,13 +73,13 @@ static void to_file_order(void *data, size_t n, size_t size)
 
 /* ---- save ---- */
 
-typedef struct sink {
+typedef struct saver {
     moe_write_fn fn;
     void *user;
     moe__hash hash;
-} sink;
+} saver;
 
-static int put(sink *k, const void *data, size_t n)
+static int put_data(saver *k, const void *data, size_t n)
 {
     if (n == 0) return MOE_OK;
     moe__hash_add(&k->hash, data, n);
@@ -94,7 +94,7 @@ static int put(sink *k, const void *data, size_t n)
 }
 
 /* Elements in the file's order, through a small buffer. */
-static int put_elements(sink *k, const void *data, size_t n, size_t size)
+static int put_elements(saver *k, const void *data, size_t n, size_t size)
 {
     uint8_t part[4096];
     const size_t step = sizeof part / size;
@@ -102,12 +102,12 @@ static int put_elements(sink *k, const void *data, size_t n, size_t size)
         const size_t m = n - i < step ? n - i : step;
         memcpy(part, (const uint8_t *)data + i * size, m * size);
         to_file_order(part, m, size);
-        MOE_TRY(put(k, part, m * size));
+        MOE_TRY(put_data(k, part, m * size));
     }
     return MOE_OK;
 }
 
-static int put_head(sink *k, const moe_session *s)
+static int put_head(saver *k, const moe_session *s)
 {
     uint8_t head[sizeof magic + 8 + 4 * HEAD_N];
     uint32_t n_seqs = 0;
@@ -126,17 +126,17 @@ static int put_head(sink *k, const moe_session *s)
     memcpy(head, magic, sizeof magic);
     put64(head + sizeof magic, s->m->fingerprint);
     for (int i = 0; i < HEAD_N; i++) put32(head + sizeof magic + 8 + 4 * i, word[i]);
-    return put(k, head, sizeof head);
+    return put_data(k, head, sizeof head);
 }
 
-static int put_seq(sink *k, const moe_session *s, uint32_t q)
+static int put_seq(saver *k, const moe_session *s, uint32_t q)
 {
     const moe__kv *kv = &s->kv;
     const uint32_t len = kv->seq[q].len;
     uint8_t head[8];
     put32(head, q);
     put32(head + 4, len);
-    MOE_TRY(put(k, head, sizeof head));
+    MOE_TRY(put_data(k, head, sizeof head));
     for (uint32_t p = 0; p < len; p++) MOE_TRY(put_elements(k, moe__kv_token(kv, q, p), 1, 4));
     for (uint32_t l = 0; l < kv->n_layers; l++)
         for (uint32_t p = 0; p < len; p += MOE_KV_PAGE) {
@@ -149,7 +149,7 @@ static int put_seq(sink *k, const moe_session *s, uint32_t q)
 
 int moe__session_save(const moe_session *s, moe_write_fn fn, void *user)
 {
-    sink k = {.fn = fn, .user = user};
+    saver k = {.fn = fn, .user = user};
     uint8_t sum[8];
     moe__hash_init(&k.hash);
     MOE_TRY(put_head(&k, s));
@@ -158,7 +158,7 @@ int moe__session_save(const moe_session *s, moe_write_fn fn, void *user)
     MOE_TRY(put_elements(&k, s->logits, (size_t)s->n_logits * s->m->hp.n_vocab, 4));
     MOE_TRY(put_elements(&k, s->hidden, (size_t)s->n_hidden * s->m->hp.dim, 4));
     put64(sum, moe__hash_get(&k.hash));
-    return put(&k, sum, sizeof sum);
+    return put_data(&k, sum, sizeof sum);
 }
 
 /* ---- load ---- */

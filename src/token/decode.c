@@ -56,19 +56,19 @@ int moe__tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, size_t n
 }
 
 /* Where stream output goes: counted always, written as far as there is room. */
-typedef struct sink {
+typedef struct stream_out {
     char *dst;
     size_t cap, n;
-} sink;
+} stream_out;
 
-static void put(sink *o, const void *s, size_t n)
+static void put_whole(stream_out *o, const void *s, size_t n)
 {
     if (o->n <= o->cap && n <= o->cap - o->n) memcpy(o->dst + o->n, s, n);
     o->n += n;
 }
 
 /* Adds one byte to the pending ones and hands out what became complete or can never become so. */
-static void feed(moe_stream *st, sink *o, uint8_t byte)
+static void feed(moe_stream *st, stream_out *o, uint8_t byte)
 {
     uint32_t cp;
     st->bytes[st->n++] = byte;
@@ -76,8 +76,8 @@ static void feed(moe_stream *st, sink *o, uint8_t byte)
         const int k = moe__utf8_scan(st->bytes, st->n, &cp);
         if (k == 0) return;
         const size_t used = (size_t)(k > 0 ? k : -k);
-        if (k > 0) put(o, st->bytes, used);
-        else put(o, "\xef\xbf\xbd", 3);
+        if (k > 0) put_whole(o, st->bytes, used);
+        else put_whole(o, "\xef\xbf\xbd", 3);
         st->n -= (uint32_t)used;
         memmove(st->bytes, st->bytes + used, st->n);
     }
@@ -87,14 +87,14 @@ int moe__tokenizer_stream(const moe_tokenizer *t, moe_stream *st, moe_token id, 
                           size_t *len)
 {
     moe_stream next = *st;
-    sink o = {dst, cap, 0};
+    stream_out o = {dst, cap, 0};
     *len = 0;
     if (next.n > 3)
         return MOE_FAIL(INVALID,
                         "moe_stream: %u pending bytes, expected at most 3: start with MOE_STREAM_INIT",
                         next.n);
     if (id == MOE_TOKEN_NONE) {
-        if (next.n > 0) put(&o, "\xef\xbf\xbd", 3);
+        if (next.n > 0) put_whole(&o, "\xef\xbf\xbd", 3);
         next.n = 0;
     } else {
         const uint8_t *s;

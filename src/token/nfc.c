@@ -163,7 +163,7 @@ static void compose_piece(work *w)
     w->n_ch = n;
 }
 
-static int put(work *w, const uint8_t *s, size_t n)
+static int append(work *w, const uint8_t *s, size_t n)
 {
     if (n > w->cap_out - w->n_out) {
         size_t cap = w->cap_out;
@@ -191,7 +191,7 @@ static int normalise_piece(work *w, const uint8_t *s, size_t n)
     for (size_t i = 0, len; i < n; i += len) {
         len = moe__utf8_next(s + i, n - i, &cp);
         if (cp == MOE_CP_INVALID) { /* only ever the first: it joins nothing */
-            MOE_TRY(put(w, s, 1));
+            MOE_TRY(append(w, s, 1));
             continue;
         }
         MOE_TRY(add_decomposed(w, cp));
@@ -200,7 +200,7 @@ static int normalise_piece(work *w, const uint8_t *s, size_t n)
     compose_piece(w);
     for (size_t i = 0; i < w->n_ch; i++) {
         uint8_t utf8[4];
-        MOE_TRY(put(w, utf8, moe__utf8_put(w->ch[i] & CP_MASK, utf8)));
+        MOE_TRY(append(w, utf8, moe__utf8_put(w->ch[i] & CP_MASK, utf8)));
     }
     return MOE_OK;
 }
@@ -213,7 +213,7 @@ static int normalise(work *w, const uint8_t *s, size_t n)
         int inert = look(s + i, n - i, &len, &cp) == 0;
         size_t end = i + len;
         for (; end < n && s[end] >= 0x80 && look(s + end, n - end, &next, &cp) != 0; end += next) inert = 0;
-        MOE_TRY(inert ? put(w, s + i, end - i) : normalise_piece(w, s + i, end - i));
+        MOE_TRY(inert ? append(w, s + i, end - i) : normalise_piece(w, s + i, end - i));
         i = end;
     }
     return MOE_OK;

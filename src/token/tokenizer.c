@@ -153,7 +153,7 @@ static int whole_less(const moe_tokenizer *t, moe_token a, moe_token b)
 }
 
 /* Heap sort: no recursion, no bad case. */
-static void sift(const moe_tokenizer *t, moe_token *v, size_t i, size_t n)
+static void sift_piece(const moe_tokenizer *t, moe_token *v, size_t i, size_t n)
 {
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
         if (child + 1 < n && whole_less(t, v[child], v[child + 1])) child++;
@@ -171,12 +171,12 @@ static int load_whole(moe_tokenizer *t, size_t cap)
         if ((t->attr[i] & (MOE_ATTR_UNKNOWN | MOE_ATTR_CONTROL | MOE_ATTR_USER)) != 0 &&
             t->at[i + 1] - t->at[i] > 1)
             t->whole[t->n_whole++] = (moe_token)i;
-    for (size_t i = t->n_whole / 2; i-- > 0;) sift(t, t->whole, i, t->n_whole);
+    for (size_t i = t->n_whole / 2; i-- > 0;) sift_piece(t, t->whole, i, t->n_whole);
     for (size_t n = t->n_whole; n-- > 1;) {
         const moe_token x = t->whole[0];
         t->whole[0] = t->whole[n];
         t->whole[n] = x;
-        sift(t, t->whole, 0, n);
+        sift_piece(t, t->whole, 0, n);
     }
     size_t i = 0;
     for (size_t b = 0; b < 257; b++) {

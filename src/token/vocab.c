@@ -39,7 +39,7 @@ static int find_array(const moe__file *f, const char *key, int (*fits)(int), con
 
 static int is_string(int kind) { return kind == MOE_META_STRING; }
 static int is_float(int kind) { return kind == MOE_META_F32 || kind == MOE_META_F64; }
-static int is_integer(int kind)
+static int is_integer_kind(int kind)
 {
     return kind <= MOE_META_I32 || kind == MOE_META_BOOL || kind == MOE_META_U64 || kind == MOE_META_I64;
 }
@@ -90,7 +90,7 @@ int moe__vocab_scan(moe__vocab_source *v, const moe__file *f)
         return MOE_FAIL(UNSUPPORTED, "%s: tokenizer model '%.64s' is not supported; known are gpt2 and llama",
                         name, model);
     MOE_TRY(find_array(f, KEY_TOKENS, is_string, "strings", &v->tokens));
-    MOE_TRY(find_array(f, KEY_TYPES, is_integer, "integers", &v->types));
+    MOE_TRY(find_array(f, KEY_TYPES, is_integer_kind, "integers", &v->types));
     MOE_TRY(find_array(f, KEY_SCORES, is_float, "floats", &v->scores));
     MOE_TRY(find_array(f, KEY_MERGES, is_string, "strings", &v->merges));
     const uint64_t n = v->tokens.n;
@@ -185,7 +185,7 @@ static int byte_spelling(const char *s, size_t len)
 
 /* ---------------------------------------- hash tables */
 
-static uint64_t mix(uint64_t x)
+static uint64_t mix_bits(uint64_t x)
 {
     x ^= x >> 32;
     x *= 0xd6e8feb86659fd93u;
@@ -200,16 +200,16 @@ static uint64_t hash_bytes(const uint8_t *s, size_t len)
     for (; len >= 8; s += 8, len -= 8) {
         uint64_t w;
         memcpy(&w, s, 8);
-        h = mix(h ^ w);
+        h = mix_bits(h ^ w);
     }
     uint64_t w = 0;
     for (size_t i = 0; i < len; i++) w |= (uint64_t)s[i] << 8 * i;
-    return mix(h ^ w);
+    return mix_bits(h ^ w);
 }
 
 static uint64_t hash_pair(moe_token left, moe_token right)
 {
-    return mix((uint64_t)(uint32_t)left << 32 | (uint32_t)right);
+    return mix_bits((uint64_t)(uint32_t)left << 32 | (uint32_t)right);
 }
 
 moe_token moe__token_find(const moe_tokenizer *t, const uint8_t *s, size_t len)
