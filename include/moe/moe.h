@@ -554,40 +554,40 @@ MOE_API void moe_session_reset_stats(moe_session *s);
 /** Kinds of sampling stages; the fields of moe_sample_stage that each reads are in docs/sampling.md. */
 #define MOE_SAMPLE_GREEDY 1       /**< the best candidate, ties to the lower id */
 #define MOE_SAMPLE_DIST 2         /**< a draw from what is left (seed) */
-#define MOE_SAMPLE_TEMP 3         /**< a = temperature; 0 = greedy */
+#define MOE_SAMPLE_TEMP 3         /**< a = temperature; below 1e-5 greedy */
 #define MOE_SAMPLE_TEMP_DYNAMIC 4 /**< a = temperature, b = range, c = exponent of the normalised entropy */
-#define MOE_SAMPLE_TOP_K 5        /**< n */
+#define MOE_SAMPLE_TOP_K 5        /**< n; 0 keeps all */
 #define MOE_SAMPLE_TOP_P 6        /**< a = p, n = keep at least */
 #define MOE_SAMPLE_MIN_P 7        /**< a = p, n = keep at least */
 #define MOE_SAMPLE_TYPICAL 8      /**< a = p, n = keep at least */
 #define MOE_SAMPLE_TOP_N_SIGMA 9  /**< a = number of standard deviations */
 #define MOE_SAMPLE_XTC 10         /**< a = probability, b = threshold, n = keep at least (seed) */
-#define MOE_SAMPLE_PENALTIES 11   /**< n = window (-1 = all), a = repetition, b = frequency, c = presence */
-#define MOE_SAMPLE_DRY 12         /**< n = window, a = multiplier, b = base, m = allowed length; data = breaker tokens */
+#define MOE_SAMPLE_PENALTIES 11   /**< n = window (0 = 64, -1 = all), a = repetition, b = frequency, c = presence */
+#define MOE_SAMPLE_DRY 12         /**< n = window (-1 = all), a = multiplier, b = base, m = allowed length; ids = breakers */
 #define MOE_SAMPLE_MIROSTAT 13    /**< version 2: a = tau, b = eta (seed) */
 #define MOE_SAMPLE_LOGIT_BIAS 14  /**< ids/values of n_data entries are added to the logits */
 
-/** One stage. Arrays are copied. */
+/** One stage. Unused fields must be zero; zero means the standard value where it is not legal. Arrays are copied. */
 typedef struct moe_sample_stage {
     size_t size;
     int32_t kind; /**< MOE_SAMPLE_* */
     int32_t n, m;
     float a, b, c;
-    uint64_t seed;
+    uint64_t seed; /**< of random stages; 0 is a seed like any other */
     const moe_token *ids; /**< [n_data] */
     const float *values;  /**< [n_data] */
     size_t n_data;
 } moe_sample_stage;
 #define MOE_SAMPLE_STAGE_INIT {sizeof(moe_sample_stage), 0, 0, 0, 0.0f, 0.0f, 0.0f, 0, NULL, NULL, 0}
 
-/** Candidates under way through the chain. A user stage may reorder, edit and shrink them (n >= 1 at the end). */
+/** Candidates under way through the chain. A user stage may reorder, edit, shrink (to n >= 1) and pick, in place. */
 typedef struct moe_candidates {
     size_t size;
     size_t n;
     moe_token *id; /**< [n] */
     float *logit;  /**< [n] */
     int64_t picked; /**< index of the chosen candidate, or -1 */
-    uint32_t sorted; /**< 1 if logits fall */
+    uint32_t sorted; /**< 1 if logits fall, ties by rising id; found out anew after user stages */
     uint32_t reserved;
 } moe_candidates;
 #define MOE_CANDIDATES_INIT {sizeof(moe_candidates), 0, NULL, NULL, -1, 0, 0}
@@ -598,7 +598,7 @@ MOE_API MOE_NODISCARD int moe_sampler_create(moe_sampler **out, const moe_alloca
 MOE_API MOE_NODISCARD int moe_sampler_clone(moe_sampler **out, const moe_sampler *p);
 /** NULL is fine. @since 0.1.0 */
 MOE_API void moe_sampler_free(moe_sampler *p);
-/** Appends a stage; E_INVALID names the bad field. @since 0.1.0 */
+/** Appends a stage; E_INVALID names the bad field. Nothing can follow a stage that always picks. @since 0.1.0 */
 MOE_API int moe_sampler_add(moe_sampler *p, const moe_sample_stage *stage);
 /**
  * Appends stages from text: `name` or `name:key=value,...`, several separated by `;`, e.g.
@@ -606,21 +606,27 @@ MOE_API int moe_sampler_add(moe_sampler *p, const moe_sample_stage *stage);
  * added. @since 0.1.0
  */
 MOE_API int moe_sampler_add_named(moe_sampler *p, const char *text);
-/** Appends a user stage: non-zero stops the pick (negative values come out unchanged). @since 0.1.0 */
+/**
+ * Appends a user stage: non-zero stops the pick (negative values come out unchanged, positive ones as E_ABORTED). What it leaves
+ * is checked (E_CALLBACK). @since 0.1.0
+ */
 MOE_API int moe_sampler_add_custom(moe_sampler *p, int (*apply)(moe_candidates *c, void *user), void *user);
 /** Forgets accepted tokens and restarts the random numbers; the stages stay. @since 0.1.0 */
 MOE_API int moe_sampler_reset(moe_sampler *p);
-/** Sets the seed of every stochastic stage (stage i gets a seed derived from `seed` and i) and restarts them. @since 0.1.0 */
+/** Sets the seed of every random stage (their draws differ nevertheless) and restarts them. @since 0.1.0 */
 MOE_API int moe_sampler_set_seed(moe_sampler *p, uint64_t seed);
-/** Tells the chain that a token was taken (history of penalties, DRY; mirostat state). @since 0.1.0 */
+/** Tells the chain that a token was taken (history of penalties and DRY; mirostat, if it picked it). @since 0.1.0 */
 MOE_API int moe_sampler_accept(moe_sampler *p, moe_token id);
-/** Runs the chain over the caller's candidates. @since 0.1.0 */
+/**
+ * Runs the chain over the caller's candidates and leaves the result in them; those without a finite logit go. E_NUMERIC if none
+ * is left, E_RANGE for negative ids. @since 0.1.0
+ */
 MOE_API int moe_sampler_apply(moe_sampler *p, moe_candidates *c);
 /** Runs the chain over a row of logits and returns the token; does not accept it. E_NUMERIC if no logit is finite. @since 0.1.0 */
 MOE_API int moe_sampler_pick_logits(moe_sampler *p, const float *logits, size_t n_vocab, moe_token *out);
 /** The same over a row of a session's logits. @since 0.1.0 */
 MOE_API int moe_sampler_pick(moe_sampler *p, const moe_session *s, size_t row, moe_token *out);
-/** The k most probable tokens of a row with their natural-log probabilities, best first. @since 0.1.0 */
+/** The k most probable tokens of a row with their natural-log probabilities, best first. E_RANGE, E_NUMERIC. @since 0.1.0 */
 MOE_API int moe_session_logprobs(const moe_session *s, size_t row, size_t k, moe_token *ids, float *logprob);
 /** Natural-log probability of one token in a row. @since 0.1.0 */
 MOE_API int moe_session_logprob(const moe_session *s, size_t row, moe_token id, float *logprob);

@@ -104,8 +104,8 @@ int moe_sampler_pick_logits(moe_sampler *p, const float *logits, size_t n_vocab,
 
 int moe_sampler_pick(moe_sampler *p, const moe_session *s, size_t row, moe_token *out)
 {
-    const float *logits;
-    size_t n;
+    const float *logits = NULL;
+    size_t n = 0;
     moe__clear_error();
     MOE_ARG(out != NULL);
     *out = MOE_TOKEN_NONE;
@@ -116,8 +116,8 @@ int moe_sampler_pick(moe_sampler *p, const moe_session *s, size_t row, moe_token
 
 int moe_session_logprobs(const moe_session *s, size_t row, size_t k, moe_token *ids, float *logprob)
 {
-    const float *logits;
-    size_t n;
+    const float *logits = NULL;
+    size_t n = 0;
     moe__clear_error();
     MOE_ARG(k == 0 || (ids != NULL && logprob != NULL));
     MOE_TRY(moe_session_logits(s, row, &logits, &n));
@@ -127,8 +127,8 @@ int moe_session_logprobs(const moe_session *s, size_t row, size_t k, moe_token *
 
 int moe_session_logprob(const moe_session *s, size_t row, moe_token id, float *logprob)
 {
-    const float *logits;
-    size_t n;
+    const float *logits = NULL;
+    size_t n = 0;
     moe__clear_error();
     MOE_ARG(logprob != NULL);
     MOE_TRY(moe_session_logits(s, row, &logits, &n));
