@@ -38,7 +38,7 @@ static void swap(moe__rank *a, moe__rank *b)
 }
 
 /* Heap with the last in order on top. */
-static void sift_down(moe__rank *r, size_t n, size_t i)
+static void sift_rank(moe__rank *r, size_t n, size_t i)
 {
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
         if (child + 1 < n && moe__rank_less(&r[child], &r[child + 1])) child++;
@@ -49,14 +49,14 @@ static void sift_down(moe__rank *r, size_t n, size_t i)
 
 static void heapify(moe__rank *r, size_t n)
 {
-    for (size_t i = n / 2; i-- > 0;) sift_down(r, n, i);
+    for (size_t i = n / 2; i-- > 0;) sift_rank(r, n, i);
 }
 
 static void heap_unload(moe__rank *r, size_t n)
 {
     while (n > 1) {
         swap(&r[0], &r[--n]);
-        sift_down(r, n, 0);
+        sift_rank(r, n, 0);
     }
 }
 
@@ -123,7 +123,7 @@ static void best_by_heap(moe__rank *r, const moe_candidates *c, size_t k)
         const moe__rank x = moe__rank_of(c->id[i], c->logit[i]);
         if (!moe__rank_less(&x, &r[0])) continue;
         r[0] = x;
-        sift_down(r, k, 0);
+        sift_rank(r, k, 0);
     }
     heap_unload(r, k);
 }
