@@ -151,6 +151,14 @@ static int read_entry(moe__reader *r, moe__pool *pool, moe__meta_entry *e)
     return type == MOE_META_BOOL ? check_bools(r, e->raw, 1, e->offset) : MOE_OK;
 }
 
+/* The name index's own status and message, with the place in the file: a hostile file, or no memory. */
+static int index_fail(const moe__reader *r, int status, uint64_t at)
+{
+    char why[96];
+    snprintf(why, sizeof why, "%s", moe__last_error());
+    return moe__reader_fail(r, status, at, "%s", why);
+}
+
 static int read_metadata(moe__file *f, moe__reader *r, moe__metas *m, uint64_t n_kv)
 {
     r->kind = "key";
@@ -163,11 +171,8 @@ static int read_metadata(moe__file *f, moe__reader *r, moe__metas *m, uint64_t n
             m->cap = cap;
         }
         MOE_TRY(read_entry(r, &f->pool, &m->entry[m->n]));
-        if (moe__index_add(&m->index, &f->a, m->entry, sizeof *m->entry, &dup) < 0) {
-            char why[96];
-            snprintf(why, sizeof why, "%s", moe__last_error());
-            return moe__reader_fail(r, MOE_E_FORMAT, at, "%s", why);
-        }
+        const int st = moe__index_add(&m->index, &f->a, m->entry, sizeof *m->entry, &dup);
+        if (st < 0) return index_fail(r, st, at);
         if (dup != MOE_INDEX_NONE)
             return moe__reader_fail(r, MOE_E_FORMAT, at,
                                     "expected a key that is new, found one that stands at offset %llu "
@@ -261,11 +266,8 @@ static int read_tensors(moe__file *f, moe__reader *r, uint32_t shard, uint64_t n
         moe__tensor *t = &f->tensor[f->n_tensors];
         MOE_TRY(read_tensor(f, r, t, alignment));
         t->shard = shard;
-        if (moe__index_add(&f->tensor_index, &f->a, f->tensor, sizeof *f->tensor, &dup) < 0) {
-            char why[96];
-            snprintf(why, sizeof why, "%s", moe__last_error());
-            return moe__reader_fail(r, MOE_E_FORMAT, at, "%s", why);
-        }
+        const int st = moe__index_add(&f->tensor_index, &f->a, f->tensor, sizeof *f->tensor, &dup);
+        if (st < 0) return index_fail(r, st, at);
         if (dup != MOE_INDEX_NONE)
             return moe__reader_fail(r, MOE_E_FORMAT, at,
                                     "expected a name that is new, found that of tensor %u", dup);
