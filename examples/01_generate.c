@@ -25,8 +25,7 @@ static int read_prompt(moe_session *s, const moe_tokenizer *tok, const char *pro
     size_t n;
     if (moe_tokenizer_encode(tok, prompt, strlen(prompt), MOE_ENCODE_BOS, ids, PROMPT_MAX, &n) != MOE_OK)
         return failed("encoding the prompt");
-    if (moe_session_eval(s, ids, n) != MOE_OK)
-        return failed("evaluating the prompt");
+    if (moe_session_eval(s, ids, n) != MOE_OK) return failed("evaluating the prompt");
     return 0;
 }
 
@@ -39,14 +38,12 @@ static int continue_text(moe_session *s, moe_sampler *p, const moe_tokenizer *to
     for (int i = 0; i < n_tokens; i++) {
         if (moe_sampler_pick(p, s, 0, &id) != MOE_OK || moe_sampler_accept(p, id) != MOE_OK)
             return failed("choosing a token");
-        if (moe_tokenizer_attr(tok, id) & MOE_ATTR_END)
-            break;
+        if (moe_tokenizer_attr(tok, id) & MOE_ATTR_END) break;
         if (moe_tokenizer_stream(tok, &stream, id, text, sizeof text, &len) != MOE_OK)
             return failed("decoding a token");
         fwrite(text, 1, len, stdout);
         fflush(stdout);
-        if (moe_session_eval(s, &id, 1) != MOE_OK)
-            return failed("evaluating a token");
+        if (moe_session_eval(s, &id, 1) != MOE_OK) return failed("evaluating a token");
     }
     putchar('\n');
     return 0;

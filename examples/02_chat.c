@@ -11,8 +11,8 @@
 #include <string.h>
 
 #define TURNS_MAX 64
-#define TEXT_MAX 65536
-#define CONTEXT 4096
+#define TEXT_MAX  65536
+#define CONTEXT   4096
 
 struct chat {
     moe_session *session;
@@ -55,8 +55,7 @@ static int read_conversation(struct chat *c)
         return failed("encoding the conversation");
     if (moe_session_seq_tokens(c->session, 0, have, CONTEXT, &n_have) != MOE_OK)
         return failed("reading the session");
-    while (same < n_have && same + 1 < n && have[same] == want[same])
-        same++;
+    while (same < n_have && same + 1 < n && have[same] == want[same]) same++;
     if (moe_session_seq_truncate(c->session, 0, (moe_pos)same) != MOE_OK ||
         moe_session_eval(c->session, want + same, n - same) != MOE_OK)
         return failed("evaluating the conversation");
@@ -74,8 +73,7 @@ static int answer(struct chat *c)
         if (moe_sampler_pick(c->sampler, c->session, 0, &id) != MOE_OK ||
             moe_sampler_accept(c->sampler, id) != MOE_OK)
             return failed("choosing a token");
-        if (moe_tokenizer_attr(c->tok, id) & MOE_ATTR_END)
-            break;
+        if (moe_tokenizer_attr(c->tok, id) & MOE_ATTR_END) break;
         if (moe_tokenizer_stream(c->tok, &stream, id, text + n, sizeof text - n - 1, &len) != MOE_OK)
             return failed("decoding a token");
         fwrite(text + n, 1, len, stdout);
@@ -94,10 +92,8 @@ static int converse(struct chat *c)
     char line[4096];
     while (fgets(line, sizeof line, stdin)) {
         line[strcspn(line, "\n")] = '\0';
-        if (line[0] == '\0')
-            break;
-        if (say(c, "user", line) != 0 || read_conversation(c) != 0 || answer(c) != 0)
-            return -1;
+        if (line[0] == '\0') break;
+        if (say(c, "user", line) != 0 || read_conversation(c) != 0 || answer(c) != 0) return -1;
     }
     return 0;
 }
@@ -124,8 +120,7 @@ int main(int argc, char **argv)
         failed("making a sampler");
     else
         result = converse(&c);
-    for (size_t i = 0; i < c.n_said; i++)
-        free((char *)c.said[i].text);
+    for (size_t i = 0; i < c.n_said; i++) free((char *)c.said[i].text);
     moe_sampler_free(c.sampler);
     moe_session_free(c.session);
     moe_model_release(model);

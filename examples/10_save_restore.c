@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define IDS_MAX 256
-#define MORE 24
+#define MORE    24
 
 static int failed(const char *what)
 {
@@ -27,11 +27,9 @@ static int continue_greedily(moe_session *s, moe_token *ids, float *last)
         float unused;
         if (moe_session_logprobs(s, 0, 1, &ids[i], &unused) != MOE_OK)
             return failed("finding the best token");
-        if (moe_session_eval(s, &ids[i], 1) != MOE_OK)
-            return failed("evaluating a token");
+        if (moe_session_eval(s, &ids[i], 1) != MOE_OK) return failed("evaluating a token");
     }
-    if (moe_session_logits(s, 0, &logits, &n) != MOE_OK)
-        return failed("reading the logits");
+    if (moe_session_logits(s, 0, &logits, &n) != MOE_OK) return failed("reading the logits");
     *last = logits[0];
     return 0;
 }
@@ -49,15 +47,13 @@ static int demonstrate(moe_session *first, moe_session *second, const moe_tokeni
 {
     moe_token a[MORE], b[MORE];
     float last_a, last_b;
-    if (begin(first, tok, "There was once a king who had a daughter, and") != 0)
-        return -1;
+    if (begin(first, tok, "There was once a king who had a daughter, and") != 0) return -1;
     if (moe_session_save_file(first, path) != MOE_OK) /* the file appears only when it is whole */
         return failed("saving");
     if (moe_session_load_file(second, path) != MOE_OK) /* on failure the session is as before */
         return failed("loading");
     printf("saved and loaded %zu tokens\n", moe_session_seq_len(second, 0));
-    if (continue_greedily(first, a, &last_a) != 0 || continue_greedily(second, b, &last_b) != 0)
-        return -1;
+    if (continue_greedily(first, a, &last_a) != 0 || continue_greedily(second, b, &last_b) != 0) return -1;
     if (memcmp(a, b, sizeof a) != 0 || memcmp(&last_a, &last_b, sizeof last_a) != 0) {
         puts("the two sessions differ");
         return -1;

@@ -20,8 +20,7 @@ const char *stop_name(enum stop stop)
 static bool show(struct answer *a, moe_stream *stream, moe_token id)
 {
     const size_t before = a->text.n;
-    if (!bytes_add_token(&a->text, a->tok, stream, id))
-        return false;
+    if (!bytes_add_token(&a->text, a->tok, stream, id)) return false;
     if (a->show) {
         out_bytes(a->text.v + before, a->text.n - before);
         out_flush();
@@ -33,8 +32,7 @@ static bool show(struct answer *a, moe_stream *stream, moe_token id)
 static bool choose(struct answer *a, moe_stream *stream, moe_token *id)
 {
     a->status = moe_sampler_pick(a->sampler, a->session, 0, id);
-    if (a->status == MOE_OK)
-        a->status = moe_sampler_accept(a->sampler, *id);
+    if (a->status == MOE_OK) a->status = moe_sampler_accept(a->sampler, *id);
     if (a->status != MOE_OK) {
         report(a->status, "cannot choose a token");
         a->stop = STOP_FAILED;
@@ -59,8 +57,7 @@ static bool choose(struct answer *a, moe_stream *stream, moe_token *id)
 static bool advance(struct answer *a, moe_token id)
 {
     a->status = eval_tokens(a->session, &id, 1);
-    if (a->status == MOE_OK)
-        return true;
+    if (a->status == MOE_OK) return true;
     if (a->status == MOE_E_ABORTED) {
         a->stop = STOP_INTERRUPTED;
     } else if (a->status == MOE_E_FULL) {
@@ -85,11 +82,9 @@ void answer_run(struct answer *a)
             a->stop = STOP_LENGTH;
         else if (choose(a, &stream, &id)) {
             /* The last token needs no evaluation: nothing is chosen after it. */
-            if (a->tokens.n >= (size_t)a->max_tokens || advance(a, id))
-                continue;
+            if (a->tokens.n >= (size_t)a->max_tokens || advance(a, id)) continue;
         }
         break;
     }
-    if (a->stop != STOP_FAILED && !show(a, &stream, MOE_TOKEN_NONE))
-        a->stop = STOP_FAILED;
+    if (a->stop != STOP_FAILED && !show(a, &stream, MOE_TOKEN_NONE)) a->stop = STOP_FAILED;
 }

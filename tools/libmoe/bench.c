@@ -53,8 +53,7 @@ static uint64_t active_bytes(const moe_model *m, const moe_model_info *info)
     for (size_t i = 0; i < moe_model_tensor_count(m); i++) {
         moe_tensor_info t = MOE_TENSOR_INFO_INIT;
         double part = 1.0;
-        if (moe_model_tensor_at(m, i, &t) != MOE_OK)
-            continue;
+        if (moe_model_tensor_at(m, i, &t) != MOE_OK) continue;
         if (ends_with(t.name, "_exps.weight") || ends_with(t.name, "_exps.bias"))
             part = info->n_experts ? (double)info->top_k / (double)info->n_experts : 1.0;
         else if (strcmp(t.name, "token_embd.weight") == 0 && !tied)
@@ -68,8 +67,7 @@ static size_t largest(const struct int_list *list)
 {
     size_t best = 0;
     for (size_t i = 0; i < list->n; i++)
-        if ((size_t)list->v[i] > best)
-            best = (size_t)list->v[i];
+        if ((size_t)list->v[i] > best) best = (size_t)list->v[i];
     return best;
 }
 
@@ -94,8 +92,7 @@ static bool make_ids(struct bench *b, uint32_t n_vocab)
 
 static int cut(struct bench *b, size_t depth)
 {
-    if (depth)
-        return moe_session_seq_truncate(b->session, 0, (moe_pos)depth);
+    if (depth) return moe_session_seq_truncate(b->session, 0, (moe_pos)depth);
     moe_session_reset(b->session);
     return MOE_OK;
 }
@@ -105,8 +102,7 @@ static int round_of(struct bench *b, bool decode, size_t n, size_t depth, uint64
 {
     int status = cut(b, depth);
     const uint64_t start = clock_ns();
-    if (!decode && status == MOE_OK)
-        status = eval_tokens(b->session, b->ids + depth, n);
+    if (!decode && status == MOE_OK) status = eval_tokens(b->session, b->ids + depth, n);
     for (size_t i = 0; decode && status == MOE_OK && i < n; i++)
         status = eval_tokens(b->session, b->ids + depth + i, 1);
     *ns = clock_ns() - start;
@@ -132,12 +128,10 @@ static int measure(struct bench *b, bool decode, size_t n, size_t depth, struct 
     for (size_t i = 0; i <= rounds && status == MOE_OK; i++) {
         progress_update(i, rounds + 1);
         status = round_of(b, decode, n, depth, &ns);
-        if (i && status == MOE_OK)
-            b->speed[i - 1] = (double)n * 1e9 / (double)(ns ? ns : 1);
+        if (i && status == MOE_OK) b->speed[i - 1] = (double)n * 1e9 / (double)(ns ? ns : 1);
     }
     progress_end();
-    if (status != MOE_OK)
-        return status;
+    if (status != MOE_OK) return status;
     qsort(b->speed, rounds, sizeof *b->speed, by_value);
     r->min = b->speed[0];
     r->max = b->speed[rounds - 1];
@@ -215,11 +209,9 @@ static int measure_kinds(struct bench *b, size_t depth, uint32_t threads)
         const bool decode = i == s->prompts.n;
         const int32_t n = decode ? s->generate : s->prompts.v[i];
         struct result r = {NULL, 0, 0, threads, 0, 0.0, 0.0, 0.0, 0.0};
-        if (n <= 0)
-            continue;
+        if (n <= 0) continue;
         status = measure(b, decode, (size_t)n, depth, &r);
-        if (status == MOE_OK)
-            show(b, &r);
+        if (status == MOE_OK) show(b, &r);
     }
     return status;
 }
@@ -229,15 +221,12 @@ static int measure_depth(struct bench *b, size_t depth)
     static const struct int_list all = {1, {0}};
     const struct int_list *list = b->s->thread_list.n ? &b->s->thread_list : &all;
     int status = cut(b, 0);
-    if (status == MOE_OK && depth)
-        status = eval_tokens(b->session, b->ids, depth);
+    if (status == MOE_OK && depth) status = eval_tokens(b->session, b->ids, depth);
     for (size_t i = 0; i < list->n && status == MOE_OK; i++) {
         moe_session_info info = MOE_SESSION_INFO_INIT;
         status = moe_session_set_threads(b->session, list->v[i]);
-        if (status == MOE_OK)
-            status = moe_session_get_info(b->session, &info);
-        if (status == MOE_OK)
-            status = measure_kinds(b, depth, info.n_threads);
+        if (status == MOE_OK) status = moe_session_get_info(b->session, &info);
+        if (status == MOE_OK) status = measure_kinds(b, depth, info.n_threads);
         /* Leave the context filled for the next thread count. */
         if (status == MOE_OK && moe_session_seq_len(b->session, 0) < depth)
             status = eval_tokens(b->session, b->ids, depth);
@@ -272,26 +261,20 @@ int cmd_bench(const struct settings *s)
     moe_session_options o;
     size_t n;
     int status, code;
-    if (s->json && s->csv)
-        return usage_error(s->command, "of --json and --csv only one can be used");
+    if (s->json && s->csv) return usage_error(s->command, "of --json and --csv only one can be used");
     b.s = s;
     n = largest(&s->prompts) > (size_t)s->generate ? largest(&s->prompts) : (size_t)s->generate;
     b.n_ids = largest(&s->contexts) + n;
-    if (n == 0)
-        return usage_error(s->command, "nothing to measure: --prompt and --generate are both 0");
+    if (n == 0) return usage_error(s->command, "nothing to measure: --prompt and --generate are both 0");
     code = open_model(s, 0, &b.model);
-    if (code != CODE_OK)
-        return code;
+    if (code != CODE_OK) return code;
     status = moe_model_get_info(b.model, &info);
-    if (status != MOE_OK)
-        code = report(status, "cannot describe the model");
+    if (status != MOE_OK) code = report(status, "cannot describe the model");
     session_options(s, &o);
     o.n_ctx = (uint32_t)b.n_ids;
     o.progress = NULL; /* the bar counts rounds */
-    if (code == CODE_OK)
-        code = open_session(s, b.model, &o, &b.session);
-    if (code == CODE_OK && !make_ids(&b, info.n_vocab ? info.n_vocab : 1))
-        code = CODE_FAIL;
+    if (code == CODE_OK) code = open_session(s, b.model, &o, &b.session);
+    if (code == CODE_OK && !make_ids(&b, info.n_vocab ? info.n_vocab : 1)) code = CODE_FAIL;
     if (code == CODE_OK) {
         b.active = active_bytes(b.model, &info);
         code = measure_all(&b, &info);

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ANSWER_CHAT 1024
+#define ANSWER_CHAT  1024
 #define ANSWER_PLAIN 100
 
 struct chat {
@@ -37,12 +37,9 @@ static bool begin(struct chat *c)
     talk_clear(&c->talk);
     moe_session_reset(c->session);
     (void)moe_sampler_reset(c->sampler);
-    if (c->templated)
-        return !s->system || talk_add(&c->talk, "system", s->system);
-    if (voice_token(c->model, s->voice, &voice) != CODE_OK)
-        return false;
-    if (voice != MOE_TOKEN_NONE)
-        return tokens_add(&c->talk.history, &voice, 1);
+    if (c->templated) return !s->system || talk_add(&c->talk, "system", s->system);
+    if (voice_token(c->model, s->voice, &voice) != CODE_OK) return false;
+    if (voice != MOE_TOKEN_NONE) return tokens_add(&c->talk.history, &voice, 1);
     return tokens_add_text(&c->talk.history, c->tok, "", 0, MOE_ENCODE_BOS);
 }
 
@@ -59,8 +56,7 @@ static bool render(struct chat *c, struct tokens *out)
         msg[i].role = c->talk.said[i].role;
         msg[i].text = c->talk.said[i].text;
     }
-    if (msg)
-        status = moe_tokenizer_chat(c->tok, msg, c->talk.n, MOE_CHAT_ADD_ASSISTANT, NULL, 0, &len);
+    if (msg) status = moe_tokenizer_chat(c->tok, msg, c->talk.n, MOE_CHAT_ADD_ASSISTANT, NULL, 0, &len);
     if (status == MOE_E_BUFFER || status == MOE_OK) {
         text = malloc(len + 1);
         status = text
@@ -82,8 +78,7 @@ static size_t agreed(const struct chat *c, const struct tokens *want)
     size_t n = moe_session_seq_len(c->session, 0), same = 0;
     moe_token *have = malloc((n + 1) * sizeof *have);
     if (have && moe_session_seq_tokens(c->session, 0, have, n, &n) == MOE_OK)
-        while (same < n && same + 1 < want->n && have[same] == want->v[same])
-            same++;
+        while (same < n && same + 1 < want->n && have[same] == want->v[same]) same++;
     free(have);
     return same;
 }
@@ -94,8 +89,7 @@ static int feed(struct chat *c, const struct tokens *want)
     const size_t keep = agreed(c, want);
     int status = moe_session_seq_truncate(c->session, 0, (moe_pos)keep);
     progress_begin("reading", false);
-    if (status == MOE_OK)
-        status = eval_tokens(c->session, want->v + keep, want->n - keep);
+    if (status == MOE_OK) status = eval_tokens(c->session, want->v + keep, want->n - keep);
     progress_end();
     for (size_t i = keep; status == MOE_OK && i < want->n; i++)
         status = moe_sampler_accept(c->sampler, want->v[i]);
@@ -125,13 +119,10 @@ static bool reply(struct chat *c, struct tokens *want)
     answer_run(&a);
     out_text("\n");
     out_flush();
-    if (a.stop == STOP_INTERRUPTED && interrupted_by_user())
-        note("stopped after %zu tokens", a.tokens.n);
-    if (a.stop == STOP_CONTEXT)
-        note("the context is full: /reset begins anew");
+    if (a.stop == STOP_INTERRUPTED && interrupted_by_user()) note("stopped after %zu tokens", a.tokens.n);
+    if (a.stop == STOP_CONTEXT) note("the context is full: /reset begins anew");
     ok = a.stop != STOP_FAILED && talk_add(&c->talk, "assistant", a.text.v ? a.text.v : "");
-    if (ok && !c->templated)
-        ok = tokens_add(want, a.tokens.v, a.tokens.n - (a.stop == STOP_END));
+    if (ok && !c->templated) ok = tokens_add(want, a.tokens.v, a.tokens.n - (a.stop == STOP_END));
     answer_free(&a);
     return ok;
 }
@@ -152,12 +143,9 @@ static void print_stats(const struct chat *c)
 /* What the model is to read in this turn. */
 static bool compose(struct chat *c, const char *text, struct tokens *want)
 {
-    if (c->templated)
-        return render(c, want);
-    if (!tokens_add(want, c->talk.history.v, c->talk.history.n))
-        return false;
-    if (c->talk.n > 1 && !tokens_add_text(want, c->tok, "\n", 1, 0))
-        return false;
+    if (c->templated) return render(c, want);
+    if (!tokens_add(want, c->talk.history.v, c->talk.history.n)) return false;
+    if (c->talk.n > 1 && !tokens_add_text(want, c->tok, "\n", 1, 0)) return false;
     return tokens_add_text(want, c->tok, text, strlen(text), 0);
 }
 
@@ -165,10 +153,8 @@ static void turn(struct chat *c, const char *text)
 {
     struct tokens want = {NULL, 0, 0};
     int status = MOE_E_NOMEM;
-    if (!talk_add(&c->talk, "user", text))
-        return;
-    if (compose(c, text, &want) && want.n)
-        status = feed(c, &want);
+    if (!talk_add(&c->talk, "user", text)) return;
+    if (compose(c, text, &want) && want.n) status = feed(c, &want);
     if (status == MOE_OK && reply(c, &want)) {
         if (!c->templated) {
             tokens_free(&c->talk.history);
@@ -177,11 +163,9 @@ static void turn(struct chat *c, const char *text)
         }
     } else {
         talk_drop(&c->talk); /* as if it had not been said */
-        if (status == MOE_E_ABORTED)
-            note("stopped");
+        if (status == MOE_E_ABORTED) note("stopped");
     }
-    if (c->s->stats)
-        print_stats(c);
+    if (c->s->stats) print_stats(c);
     tokens_free(&want);
 }
 
@@ -192,8 +176,7 @@ static void do_help(struct chat *c, const char *arg);
 static void do_reset(struct chat *c, const char *arg)
 {
     (void)arg;
-    if (begin(c))
-        note("a new conversation");
+    if (begin(c)) note("a new conversation");
 }
 
 static void do_save(struct chat *c, const char *arg)
@@ -282,19 +265,16 @@ static int converse(struct chat *c, struct line_reader *reader)
             continue;
         }
         if (r != LINE_OK) {
-            if (r == LINE_END && isatty(STDIN_FILENO))
-                out_text("\n"); /* behind Ctrl-D */
+            if (r == LINE_END && isatty(STDIN_FILENO)) out_text("\n"); /* behind Ctrl-D */
             code = r == LINE_FAILED ? CODE_FAIL : r == LINE_INTERRUPTED ? CODE_INTERRUPTED : CODE_OK;
             break;
         }
-        if (line.n == 0)
-            continue;
+        if (line.n == 0) continue;
         if (line.v[0] == '/')
             run_slash(c, line.v);
         else
             turn(c, line.v);
-        if (interrupted() && !interrupted_by_user())
-            code = CODE_INTERRUPTED, c->quit = true;
+        if (interrupted() && !interrupted_by_user()) code = CODE_INTERRUPTED, c->quit = true;
         interrupt_forget();
         out_flush();
     }
@@ -307,8 +287,7 @@ static void choose_format(struct chat *c)
 {
     const char *name = moe_tokenizer_chat_name(c->tok);
     c->templated = name != NULL;
-    if (!isatty(STDIN_FILENO))
-        return;
+    if (!isatty(STDIN_FILENO)) return;
     if (name)
         note("chat template %s; /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends", name);
     else
@@ -327,19 +306,14 @@ int cmd_chat(const struct settings *s)
     c.s = s;
     session_options(s, &o);
     code = open_sampler(s, &c.sampler, &seed);
-    if (code == CODE_OK)
-        code = open_model(s, 0, &c.model);
-    if (code == CODE_OK && (c.tok = tokenizer_of(c.model)) == NULL)
-        code = CODE_FAIL;
-    if (code == CODE_OK)
-        code = open_session(s, c.model, &o, &c.session);
+    if (code == CODE_OK) code = open_model(s, 0, &c.model);
+    if (code == CODE_OK && (c.tok = tokenizer_of(c.model)) == NULL) code = CODE_FAIL;
+    if (code == CODE_OK) code = open_session(s, c.model, &o, &c.session);
     if (code == CODE_OK) {
         choose_format(&c);
-        if (!begin(&c) || (reader = line_open()) == NULL)
-            code = CODE_FAIL;
+        if (!begin(&c) || (reader = line_open()) == NULL) code = CODE_FAIL;
     }
-    if (code == CODE_OK)
-        code = converse(&c, reader);
+    if (code == CODE_OK) code = converse(&c, reader);
     line_close(reader);
     talk_clear(&c.talk);
     interrupt_target(NULL);

@@ -12,10 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC "moechat1"
+#define MAGIC        "moechat1"
 #define MESSAGES_MAX 100000u
-#define TEXT_MAX (16u << 20)
-#define HISTORY_MAX (16u << 20)
+#define TEXT_MAX     (16u << 20)
+#define HISTORY_MAX  (16u << 20)
 
 bool talk_add(struct talk *t, const char *role, const char *text)
 {
@@ -23,8 +23,7 @@ bool talk_add(struct talk *t, const char *role, const char *text)
     if (t->n == t->cap) {
         const size_t cap = t->cap ? 2 * t->cap : 8;
         grown = realloc(t->said, cap * sizeof *grown);
-        if (!grown)
-            goto full;
+        if (!grown) goto full;
         t->said = grown;
         t->cap = cap;
     }
@@ -44,8 +43,7 @@ full:
 
 void talk_drop(struct talk *t)
 {
-    if (t->n == 0)
-        return;
+    if (t->n == 0) return;
     t->n--;
     free(t->said[t->n].role);
     free(t->said[t->n].text);
@@ -53,8 +51,7 @@ void talk_drop(struct talk *t)
 
 void talk_clear(struct talk *t)
 {
-    while (t->n)
-        talk_drop(t);
+    while (t->n) talk_drop(t);
     free(t->said);
     t->said = NULL;
     t->cap = 0;
@@ -86,8 +83,7 @@ static bool write_talk(FILE *f, const struct talk *t)
     for (size_t i = 0; ok && i < t->n; i++)
         ok = write_text(f, t->said[i].role) && write_text(f, t->said[i].text);
     ok = ok && write_u32(f, t->history.n);
-    for (size_t i = 0; ok && i < t->history.n; i++)
-        ok = write_u32(f, (size_t)(uint32_t)t->history.v[i]);
+    for (size_t i = 0; ok && i < t->history.n; i++) ok = write_u32(f, (size_t)(uint32_t)t->history.v[i]);
     return ok;
 }
 
@@ -104,8 +100,7 @@ bool talk_save(const struct talk *t, const moe_session *s, const char *path)
         ok = ok && status == MOE_OK && fflush(f) == 0 && fsync(fileno(f)) == 0;
         ok = fclose(f) == 0 && ok;
         ok = ok && rename(part.v, path) == 0;
-        if (!ok)
-            remove(part.v);
+        if (!ok) remove(part.v);
     }
     if (!ok && status != MOE_OK)
         report(status, "cannot save to %s", path);
@@ -125,8 +120,7 @@ static int read_bytes(void *data, size_t n, void *user)
 static bool read_u32(FILE *f, uint32_t max, uint32_t *out)
 {
     unsigned char b[4];
-    if (fread(b, 1, 4, f) != 4)
-        return false;
+    if (fread(b, 1, 4, f) != 4) return false;
     *out = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
     return *out <= max;
 }
@@ -136,8 +130,7 @@ static bool read_text(FILE *f, struct bytes *b)
     char part[4096];
     uint32_t n;
     b->n = 0;
-    if (!read_u32(f, TEXT_MAX, &n) || !bytes_add(b, "", 0))
-        return false;
+    if (!read_u32(f, TEXT_MAX, &n) || !bytes_add(b, "", 0)) return false;
     while (n) {
         const size_t want = n < sizeof part ? n : sizeof part;
         if (fread(part, 1, want, f) != want || memchr(part, 0, want) || !bytes_add(b, part, want))
@@ -153,8 +146,7 @@ static bool read_talk(FILE *f, struct talk *t)
     char magic[8];
     uint32_t n = 0, v;
     bool ok = fread(magic, 1, 8, f) == 8 && memcmp(magic, MAGIC, 8) == 0 && read_u32(f, MESSAGES_MAX, &n);
-    while (ok && n--)
-        ok = read_text(f, &role) && read_text(f, &text) && talk_add(t, role.v, text.v);
+    while (ok && n--) ok = read_text(f, &role) && read_text(f, &text) && talk_add(t, role.v, text.v);
     ok = ok && read_u32(f, HISTORY_MAX, &n);
     while (ok && n--) {
         moe_token id;

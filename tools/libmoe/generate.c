@@ -13,8 +13,7 @@
 static void escaped(const char *text, const char *special, const char *escape)
 {
     for (; *text; text++) {
-        if (strchr(special, *text))
-            out_text(escape);
+        if (strchr(special, *text)) out_text(escape);
         out_bytes(text, 1);
     }
 }
@@ -26,8 +25,7 @@ static void roff(const char *text)
 {
     bool line_start = true;
     for (; *text; text++) {
-        if (line_start && (*text == '.' || *text == '\''))
-            out_text("\\&");
+        if (line_start && (*text == '.' || *text == '\'')) out_text("\\&");
         line_start = *text == '\n';
         if (*text == '-')
             out_text("\\-");
@@ -48,8 +46,7 @@ static void roff_paragraphs(const char *text)
         snprintf(part, sizeof part, "%.*s", (int)(end ? (size_t)(end - text) : strlen(text)), text);
         roff(part);
         out_text("\n");
-        if (!end)
-            return;
+        if (!end) return;
         out_text(".PP\n");
         text = end + 2;
     }
@@ -58,8 +55,7 @@ static void roff_paragraphs(const char *text)
 static void roff_option(const struct option *o)
 {
     out_text(".TP\n");
-    if (o->letter)
-        out_format("\\fB\\-%c\\fR, ", o->letter);
+    if (o->letter) out_format("\\fB\\-%c\\fR, ", o->letter);
     out_text("\\fB\\-\\-");
     roff(o->name);
     out_text("\\fR");
@@ -108,8 +104,7 @@ static void man_command(const struct command *c)
     out_text("\n.PP\n");
     roff_paragraphs(c->text);
     for (size_t i = 0; i < n_options; i++)
-        if (options[i].commands & c->bit)
-            roff_option(&options[i]);
+        if (options[i].commands & c->bit) roff_option(&options[i]);
     out_text(".PP\nExamples:\n");
     roff_examples(c->examples);
 }
@@ -130,8 +125,7 @@ static int man(void)
         roff(commands[i].summary);
         out_text("\n");
     }
-    for (size_t i = 0; i < n_commands; i++)
-        man_command(&commands[i]);
+    for (size_t i = 0; i < n_commands; i++) man_command(&commands[i]);
     out_text(".SH ENVIRONMENT\n.TP\n.B LIBMOE_MODEL\nModel file to use when none is named.\n"
              ".SH EXIT STATUS\n.TP\n.B 0\nDone.\n.TP\n.B 1\nFailed; standard error says why.\n.TP\n.B "
              "2\nWrong usage.\n"
@@ -148,18 +142,15 @@ static int bash(void)
     out_text("# bash completion for libmoe, made from the tables of the program; do not edit.\n"
              "_libmoe()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\n"
              "    COMPREPLY=()\n    if [[ $COMP_CWORD -eq 1 ]]; then\n        words=\"--help --version help");
-    for (size_t i = 0; i < n_commands; i++)
-        out_format(" %s", commands[i].name);
+    for (size_t i = 0; i < n_commands; i++) out_format(" %s", commands[i].name);
     out_text("\"\n        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n        return\n    fi\n"
              "    case ${COMP_WORDS[1]}:$prev in\n");
     for (size_t i = 0; i < n_options; i++) {
         const struct option *o = &options[i];
         for (size_t k = 0; k < n_commands && o->arg; k++) {
-            if (!(commands[k].bit & o->commands))
-                continue;
+            if (!(commands[k].bit & o->commands)) continue;
             out_format("    %s:--%s", commands[k].name, o->name);
-            if (o->letter)
-                out_format("|%s:-%c", commands[k].name, o->letter);
+            if (o->letter) out_format("|%s:-%c", commands[k].name, o->letter);
             if (o->kind == KIND_FILE)
                 out_text(") COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n");
             else
@@ -168,14 +159,12 @@ static int bash(void)
         }
     }
     out_text("    esac\n    case ${COMP_WORDS[1]} in\n    help) words=\"");
-    for (size_t i = 0; i < n_commands; i++)
-        out_format("%s%s", i ? " " : "", commands[i].name);
+    for (size_t i = 0; i < n_commands; i++) out_format("%s%s", i ? " " : "", commands[i].name);
     out_text("\" ;;\n");
     for (size_t k = 0; k < n_commands; k++) {
         out_format("    %s) words=\"", commands[k].name);
         for (size_t i = 0, n = 0; i < n_options; i++)
-            if (options[i].commands & commands[k].bit)
-                out_format("%s--%s", n++ ? " " : "", options[i].name);
+            if (options[i].commands & commands[k].bit) out_format("%s--%s", n++ ? " " : "", options[i].name);
         out_text("\" ;;\n");
     }
     out_text("    esac\n    if [[ $cur == -* || ${COMP_WORDS[1]} == help ]]; then\n"
@@ -232,8 +221,7 @@ static int zsh(void)
     for (size_t k = 0; k < n_commands; k++) {
         out_format("        %s) _arguments -s \\\n", commands[k].name);
         for (size_t i = 0; i < n_options; i++)
-            if (options[i].commands & commands[k].bit)
-                zsh_option(&options[i]);
+            if (options[i].commands & commands[k].bit) zsh_option(&options[i]);
         out_text("            '*:file:_files' ;;\n");
     }
     out_text("    esac\n}\n_libmoe \"$@\"\n");
@@ -250,15 +238,11 @@ static int fish(void)
         out_format("complete -c libmoe -f -n __fish_use_subcommand -a %s -d '%s'\n", c->name, c->summary);
         for (size_t i = 0; i < n_options; i++) {
             const struct option *o = &options[i];
-            if (!(o->commands & c->bit))
-                continue;
+            if (!(o->commands & c->bit)) continue;
             out_format("complete -c libmoe -n '__fish_seen_subcommand_from %s' -l %s", c->name, o->name);
-            if (o->letter)
-                out_format(" -s %c", o->letter);
-            if (o->arg)
-                out_text(o->kind == KIND_FILE ? " -r" : " -x");
-            if (o->choices)
-                out_format(" -a '%s'", o->choices);
+            if (o->letter) out_format(" -s %c", o->letter);
+            if (o->arg) out_text(o->kind == KIND_FILE ? " -r" : " -x");
+            if (o->choices) out_format(" -a '%s'", o->choices);
             out_text(" -d '");
             escaped(o->help, "'\\", "\\");
             out_text("'\n");
@@ -274,7 +258,6 @@ int generate_file(const char *kind)
         int (*make)(void);
     } table[] = {{"man", man}, {"bash", bash}, {"zsh", zsh}, {"fish", fish}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strcmp(kind, table[i].name) == 0)
-            return table[i].make();
+        if (strcmp(kind, table[i].name) == 0) return table[i].make();
     return usage_error(NULL, "--generate takes man, bash, zsh or fish");
 }

@@ -22,10 +22,8 @@ static void print_examples(const char *text)
         const size_t len = strcspn(p, "\n");
         out_format("  %.*s\n", (int)len, p);
         p += len;
-        if (*p)
-            p++;
-        if (*p == '#')
-            out_text("\n");
+        if (*p) p++;
+        if (*p == '#') out_text("\n");
     }
 }
 
@@ -54,10 +52,8 @@ void help_command(const struct command *c)
     print_wrapped(c->text, 0, width);
     for (size_t i = 0; i < n_options; i++) {
         const struct option *o = &options[i];
-        if (!(o->commands & c->bit))
-            continue;
-        if (o->group != group)
-            out_format("\n%s:\n", o->group);
+        if (!(o->commands & c->bit)) continue;
+        if (o->group != group) out_format("\n%s:\n", o->group);
         group = o->group;
         print_option(o, width);
     }
@@ -69,8 +65,7 @@ void help_tool(void)
 {
     out_text("Usage: libmoe COMMAND [options] ...\n\n"
              "Runs Mixture-of-Experts language models on the CPU.\n\nCommands:\n");
-    for (size_t i = 0; i < n_commands; i++)
-        out_format("  %-12s %s\n", commands[i].name, commands[i].summary);
+    for (size_t i = 0; i < n_commands; i++) out_format("  %-12s %s\n", commands[i].name, commands[i].summary);
     out_text("\n  libmoe COMMAND --help   options and examples of a command\n"
              "  libmoe --version        version and build of the library\n\n"
              "Examples:\n");

@@ -46,8 +46,7 @@ static uint32_t route_run(const moe_model *m, uint32_t n_layers, uint32_t first,
     uint32_t last = first;
     for (uint32_t i = first + 1; i < n_layers; i++) {
         moe_route_spec other = MOE_ROUTE_SPEC_INIT;
-        if (moe_model_get_route(m, i, &other) != MOE_OK || !same_route(spec, &other))
-            break;
+        if (moe_model_get_route(m, i, &other) != MOE_OK || !same_route(spec, &other)) break;
         last = i;
     }
     return last;
@@ -66,8 +65,7 @@ static void print_routes(const moe_model *m, uint32_t n_layers)
     for (uint32_t i = 0; i < n_layers; i++) {
         moe_route_spec r = MOE_ROUTE_SPEC_INIT;
         uint32_t last;
-        if (moe_model_get_route(m, i, &r) != MOE_OK)
-            continue;
+        if (moe_model_get_route(m, i, &r) != MOE_OK) continue;
         last = route_run(m, n_layers, i, &r);
         out_format("%-16slayers %lu-%lu: score %s, select %s of %lu, weight %s, scale %.6g\n", "router",
                    (unsigned long)i, (unsigned long)last, score_name(r.score), select_name(r.select),
@@ -79,8 +77,7 @@ static void print_routes(const moe_model *m, uint32_t n_layers)
 static void print_voices(const moe_model *m)
 {
     const char *usual = voice_default(m);
-    if (voice_count(m) == 0)
-        return;
+    if (voice_count(m) == 0) return;
     out_format("%-16s", "voices");
     for (uint64_t i = 0; i < voice_count(m); i++) {
         const char *name = voice_name(m, i);
@@ -110,8 +107,7 @@ static void print_summary(const moe_model *m, const moe_model_info *i, const cha
 {
     char a[TEXT_SIZE], b[TEXT_SIZE];
     out_format("%-16s%s\n", "file", path);
-    if (*i->name)
-        out_format("%-16s%s\n", "name", i->name);
+    if (*i->name) out_format("%-16s%s\n", "name", i->name);
     out_format("%-16s%s\n", "family", i->arch);
     out_format("%-16s%s, mostly %s, %zu tensors\n", "weights", readable_bytes(a, i->bytes), i->file_type,
                moe_model_tensor_count(m));
@@ -142,8 +138,7 @@ static void print_layers(const moe_model *m, uint32_t n)
                "shared w", "heads", "kv heads", "head");
     for (uint32_t i = 0; i < n; i++) {
         moe_layer_info l = MOE_LAYER_INFO_INIT;
-        if (moe_model_get_layer(m, i, &l) != MOE_OK)
-            return;
+        if (moe_model_get_layer(m, i, &l) != MOE_OK) return;
         out_format("%5lu  %-6s %8lu %7lu %7lu %8lu %6lu %8lu %6lu\n", (unsigned long)i,
                    l.ffn_kind == MOE_FFN_MOE ? "moe" : "dense", (unsigned long)l.n_experts,
                    (unsigned long)l.n_shared, (unsigned long)l.dim_ff, (unsigned long)l.dim_ff_shared,
@@ -164,8 +159,7 @@ static void print_tensors(const moe_model *m)
         moe_tensor_info t = MOE_TENSOR_INFO_INIT;
         char shape[96];
         size_t n = 0;
-        if (moe_model_tensor_at(m, i, &t) != MOE_OK)
-            return;
+        if (moe_model_tensor_at(m, i, &t) != MOE_OK) return;
         for (uint32_t d = 0; d < t.n_dims && d < 4; d++)
             n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%" PRIu64, d ? " x " : "", t.dim[d]);
         out_format("%-36s %-7s %-24s %14" PRIu64 "\n", t.name, type_name(t.type), n ? shape : "", t.bytes);
@@ -175,21 +169,12 @@ static void print_tensors(const moe_model *m)
 static void print_meta_value(const moe_meta *v)
 {
     switch (v->type) {
-    case MOE_META_STRING:
-        print_escaped(v->str, (size_t)v->n, 100);
-        break;
-    case MOE_META_BOOL:
-        out_text(v->u64 ? "true" : "false");
-        break;
+    case MOE_META_STRING: print_escaped(v->str, (size_t)v->n, 100); break;
+    case MOE_META_BOOL: out_text(v->u64 ? "true" : "false"); break;
     case MOE_META_F32:
-    case MOE_META_F64:
-        out_format("%.9g", v->f64);
-        break;
-    case MOE_META_U64:
-        out_format("%" PRIu64, v->u64);
-        break;
-    default:
-        out_format("%" PRId64, v->i64);
+    case MOE_META_F64: out_format("%.9g", v->f64); break;
+    case MOE_META_U64: out_format("%" PRIu64, v->u64); break;
+    default: out_format("%" PRId64, v->i64);
     }
 }
 
@@ -198,8 +183,7 @@ static void print_meta(const moe_model *m)
     out_format("\n%-44s value\n", "metadata");
     for (size_t i = 0; i < moe_model_meta_count(m); i++) {
         moe_meta v = MOE_META_INIT, e = MOE_META_INIT;
-        if (moe_model_meta_at(m, i, &v) != MOE_OK)
-            return;
+        if (moe_model_meta_at(m, i, &v) != MOE_OK) return;
         out_format("%-44s ", v.key);
         if (v.type != MOE_META_ARRAY) {
             print_meta_value(&v);
@@ -207,12 +191,10 @@ static void print_meta(const moe_model *m)
             out_text("[");
             for (uint64_t k = 0;
                  k < v.n && k < META_ELEMENTS && moe_model_meta_elem(m, v.key, k, &e) == MOE_OK; k++) {
-                if (k)
-                    out_text(", ");
+                if (k) out_text(", ");
                 print_meta_value(&e);
             }
-            if (v.n > META_ELEMENTS)
-                out_format(", ... %" PRIu64 " in all", v.n);
+            if (v.n > META_ELEMENTS) out_format(", ... %" PRIu64 " in all", v.n);
             out_text("]");
         }
         out_text("\n");
@@ -224,8 +206,7 @@ static void print_kernels(void)
     out_format("\n%-24s instruction set (best of this machine: %s)\n", "kernel", moe_cpu_isa());
     for (size_t i = 0; i < moe_kernel_count(); i++) {
         const char *name, *isa;
-        if (moe_kernel_at(i, &name, &isa) == MOE_OK)
-            out_format("%-24s %s\n", name, isa);
+        if (moe_kernel_at(i, &name, &isa) == MOE_OK) out_format("%-24s %s\n", name, isa);
     }
 }
 
@@ -236,8 +217,7 @@ static void json_routes(struct json *j, const moe_model *m, uint32_t n_layers)
     json_open(j, "routers", '[');
     for (uint32_t i = 0; i < n_layers; i++) {
         moe_route_spec r = MOE_ROUTE_SPEC_INIT;
-        if (moe_model_get_route(m, i, &r) != MOE_OK)
-            continue;
+        if (moe_model_get_route(m, i, &r) != MOE_OK) continue;
         json_open_row(j, NULL, '{');
         json_uint(j, "first_layer", i);
         i = route_run(m, n_layers, i, &r);
@@ -274,8 +254,7 @@ static void json_words(struct json *j, const moe_model *m)
         json_null(j, "tokenizer");
     }
     json_open_row(j, "voices", '[');
-    for (uint64_t i = 0; i < voice_count(m); i++)
-        json_text_or_null(j, NULL, voice_name(m, i));
+    for (uint64_t i = 0; i < voice_count(m); i++) json_text_or_null(j, NULL, voice_name(m, i));
     json_close(j);
     json_text_or_null(j, "default_voice", voice_default(m));
 }
@@ -309,8 +288,7 @@ static void json_summary(struct json *j, const moe_model *m, const moe_model_inf
     json_text(j, "name", i->name);
     json_text(j, "family", i->arch);
     json_text(j, "file_type", i->file_type);
-    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
-        json_uint(j, number[k].key, number[k].value);
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++) json_uint(j, number[k].key, number[k].value);
     json_routes(j, m, i->n_layers);
     json_words(j, m);
 }
@@ -320,8 +298,7 @@ static void json_layers(struct json *j, const moe_model *m, uint32_t n)
     json_open(j, "layers", '[');
     for (uint32_t i = 0; i < n; i++) {
         moe_layer_info l = MOE_LAYER_INFO_INIT;
-        if (moe_model_get_layer(m, i, &l) != MOE_OK)
-            break;
+        if (moe_model_get_layer(m, i, &l) != MOE_OK) break;
         json_open_row(j, NULL, '{');
         json_text(j, "kind", l.ffn_kind == MOE_FFN_MOE ? "moe" : "dense");
         json_uint(j, "experts", l.n_experts);
@@ -341,14 +318,12 @@ static void json_tensors(struct json *j, const moe_model *m)
     json_open(j, "tensors", '[');
     for (size_t i = 0; i < moe_model_tensor_count(m); i++) {
         moe_tensor_info t = MOE_TENSOR_INFO_INIT;
-        if (moe_model_tensor_at(m, i, &t) != MOE_OK)
-            break;
+        if (moe_model_tensor_at(m, i, &t) != MOE_OK) break;
         json_open_row(j, NULL, '{');
         json_text(j, "name", t.name);
         json_text(j, "type", type_name(t.type));
         json_open_row(j, "shape", '[');
-        for (uint32_t d = 0; d < t.n_dims && d < 4; d++)
-            json_uint(j, NULL, t.dim[d]);
+        for (uint32_t d = 0; d < t.n_dims && d < 4; d++) json_uint(j, NULL, t.dim[d]);
         json_close(j);
         json_uint(j, "bytes", t.bytes);
         json_close(j);
@@ -359,21 +334,12 @@ static void json_tensors(struct json *j, const moe_model *m)
 static void json_meta_value(struct json *j, const char *key, const moe_meta *v)
 {
     switch (v->type) {
-    case MOE_META_STRING:
-        json_bytes(j, key, v->str, (size_t)v->n);
-        break;
-    case MOE_META_BOOL:
-        json_bool(j, key, v->u64 != 0);
-        break;
+    case MOE_META_STRING: json_bytes(j, key, v->str, (size_t)v->n); break;
+    case MOE_META_BOOL: json_bool(j, key, v->u64 != 0); break;
     case MOE_META_F32:
-    case MOE_META_F64:
-        json_real(j, key, v->f64);
-        break;
-    case MOE_META_U64:
-        json_uint(j, key, v->u64);
-        break;
-    default:
-        json_int(j, key, v->i64);
+    case MOE_META_F64: json_real(j, key, v->f64); break;
+    case MOE_META_U64: json_uint(j, key, v->u64); break;
+    default: json_int(j, key, v->i64);
     }
 }
 
@@ -382,8 +348,7 @@ static void json_meta(struct json *j, const moe_model *m)
     json_open(j, "metadata", '{');
     for (size_t i = 0; i < moe_model_meta_count(m); i++) {
         moe_meta v = MOE_META_INIT, e = MOE_META_INIT;
-        if (moe_model_meta_at(m, i, &v) != MOE_OK)
-            break;
+        if (moe_model_meta_at(m, i, &v) != MOE_OK) break;
         if (v.type != MOE_META_ARRAY) {
             json_meta_value(j, v.key, &v);
             continue;
@@ -402,8 +367,7 @@ static void json_kernels(struct json *j)
     json_open(j, "kernels", '{');
     for (size_t i = 0; i < moe_kernel_count(); i++) {
         const char *name, *isa;
-        if (moe_kernel_at(i, &name, &isa) == MOE_OK)
-            json_text(j, name, isa);
+        if (moe_kernel_at(i, &name, &isa) == MOE_OK) json_text(j, name, isa);
     }
     json_close(j);
 }
@@ -414,14 +378,10 @@ static void show_text(const struct settings *s, const moe_model *m, const moe_mo
                       const char *path)
 {
     print_summary(m, info, path);
-    if (s->layers)
-        print_layers(m, info->n_layers);
-    if (s->meta)
-        print_meta(m);
-    if (s->tensors)
-        print_tensors(m);
-    if (s->kernels)
-        print_kernels();
+    if (s->layers) print_layers(m, info->n_layers);
+    if (s->meta) print_meta(m);
+    if (s->tensors) print_tensors(m);
+    if (s->kernels) print_kernels();
 }
 
 static void show_json(const struct settings *s, const moe_model *m, const moe_model_info *info,
@@ -430,14 +390,10 @@ static void show_json(const struct settings *s, const moe_model *m, const moe_mo
     struct json j = JSON_INIT;
     json_open(&j, NULL, '{');
     json_summary(&j, m, info, path);
-    if (s->layers)
-        json_layers(&j, m, info->n_layers);
-    if (s->meta)
-        json_meta(&j, m);
-    if (s->tensors)
-        json_tensors(&j, m);
-    if (s->kernels)
-        json_kernels(&j);
+    if (s->layers) json_layers(&j, m, info->n_layers);
+    if (s->meta) json_meta(&j, m);
+    if (s->tensors) json_tensors(&j, m);
+    if (s->kernels) json_kernels(&j);
     json_close(&j);
 }
 
@@ -446,11 +402,9 @@ int cmd_info(const struct settings *s)
     moe_model_info info = MOE_MODEL_INFO_INIT;
     moe_model *m = NULL;
     int status, code;
-    if (s->model && s->n_args)
-        return usage_error(s->command, "--model and a file name do not go together");
+    if (s->model && s->n_args) return usage_error(s->command, "--model and a file name do not go together");
     code = open_model(s, MOE_OPEN_METADATA_ONLY, &m);
-    if (code != CODE_OK)
-        return code;
+    if (code != CODE_OK) return code;
     status = moe_model_get_info(m, &info);
     if (status != MOE_OK)
         code = report(status, "cannot describe the model");

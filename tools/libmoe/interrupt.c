@@ -20,8 +20,7 @@ static void on_signal(int number)
         return;
     }
     pending = number;
-    if (s)
-        moe_session_interrupt(s);
+    if (s) moe_session_interrupt(s);
 }
 
 void interrupt_install(bool patient)
@@ -41,36 +40,22 @@ void interrupt_install(bool patient)
     sigaction(SIGPIPE, &a, NULL); /* out.c sees EPIPE instead */
 }
 
-bool interrupted(void)
-{
-    return pending != 0;
-}
+bool interrupted(void) { return pending != 0; }
 
-bool interrupted_by_user(void)
-{
-    return pending == SIGINT;
-}
+bool interrupted_by_user(void) { return pending == SIGINT; }
 
-void interrupt_forget(void)
-{
-    pending = 0;
-}
+void interrupt_forget(void) { pending = 0; }
 
-void interrupt_target(moe_session *s)
-{
-    atomic_store(&target, s);
-}
+void interrupt_target(moe_session *s) { atomic_store(&target, s); }
 
 int eval_batch(moe_session *s, const moe_batch *b)
 {
     int status;
-    if (interrupted())
-        return MOE_E_ABORTED;
+    if (interrupted()) return MOE_E_ABORTED;
     status = moe_session_eval_batch(s, b);
     /* A request that came too late for the last eval waits for this one, though its signal is long dealt
      * with. */
-    if (status == MOE_E_ABORTED && !interrupted())
-        status = moe_session_eval_batch(s, b);
+    if (status == MOE_E_ABORTED && !interrupted()) status = moe_session_eval_batch(s, b);
     return status;
 }
 

@@ -7,10 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-static void new_line(const struct json *j)
-{
-    out_format("\n%*s", (int)(2 * j->depth), "");
-}
+static void new_line(const struct json *j) { out_format("\n%*s", (int)(2 * j->depth), ""); }
 
 size_t utf8_length(const unsigned char *p, size_t n)
 {
@@ -20,17 +17,14 @@ size_t utf8_length(const unsigned char *p, size_t n)
                        : p[0] < 0xf0 ? 3
                        : p[0] < 0xf5 ? 4
                                      : 0;
-    if (len == 0 || len > n)
-        return 0;
+    if (len == 0 || len > n) return 0;
     for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
+        if ((p[i] & 0xc0) != 0x80) return 0;
     if (p[0] == 0xe0 && p[1] < 0xa0) /* overlong */
         return 0;
     if (p[0] == 0xed && p[1] > 0x9f) /* surrogates */
         return 0;
-    if (p[0] == 0xf0 && p[1] < 0x90)
-        return 0;
+    if (p[0] == 0xf0 && p[1] < 0x90) return 0;
     if (p[0] == 0xf4 && p[1] > 0x8f) /* beyond U+10FFFF */
         return 0;
     return len;
@@ -62,11 +56,9 @@ static void prepare(struct json *j, const char *key)
 {
     if (j->depth) {
         const bool row = j->level[j->depth - 1].row;
-        if (j->level[j->depth - 1].non_empty)
-            out_text(row ? ", " : ",");
+        if (j->level[j->depth - 1].non_empty) out_text(row ? ", " : ",");
         j->level[j->depth - 1].non_empty = true;
-        if (!row)
-            new_line(j);
+        if (!row) new_line(j);
     }
     if (key) {
         quoted(key, strlen(key));
@@ -78,32 +70,23 @@ static void open_level(struct json *j, const char *key, char bracket, bool row)
 {
     prepare(j, key);
     out_bytes(&bracket, 1);
-    if (j->depth == JSON_DEPTH)
-        return;
+    if (j->depth == JSON_DEPTH) return;
     j->level[j->depth].close = bracket == '{' ? '}' : ']';
     j->level[j->depth].row = row || (j->depth && j->level[j->depth - 1].row);
     j->level[j->depth].non_empty = false;
     j->depth++;
 }
 
-void json_open(struct json *j, const char *key, char bracket)
-{
-    open_level(j, key, bracket, false);
-}
+void json_open(struct json *j, const char *key, char bracket) { open_level(j, key, bracket, false); }
 
-void json_open_row(struct json *j, const char *key, char bracket)
-{
-    open_level(j, key, bracket, true);
-}
+void json_open_row(struct json *j, const char *key, char bracket) { open_level(j, key, bracket, true); }
 
 void json_close(struct json *j)
 {
     const unsigned top = --j->depth;
-    if (j->level[top].non_empty && !j->level[top].row)
-        new_line(j);
+    if (j->level[top].non_empty && !j->level[top].row) new_line(j);
     out_bytes(&j->level[top].close, 1);
-    if (top == 0)
-        out_text("\n");
+    if (top == 0) out_text("\n");
 }
 
 void json_bytes(struct json *j, const char *key, const char *text, size_t n)
@@ -112,10 +95,7 @@ void json_bytes(struct json *j, const char *key, const char *text, size_t n)
     quoted(text, n);
 }
 
-void json_text(struct json *j, const char *key, const char *text)
-{
-    json_bytes(j, key, text, strlen(text));
-}
+void json_text(struct json *j, const char *key, const char *text) { json_bytes(j, key, text, strlen(text)); }
 
 void json_int(struct json *j, const char *key, int64_t v)
 {

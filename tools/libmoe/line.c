@@ -45,8 +45,7 @@ static void edit_open(struct line_reader *r)
     setlocale(LC_CTYPE, ""); /* for the width of characters; numbers keep their point */
     r->edit = el_init("libmoe", stdin, stdout, stderr);
     r->history = history_init();
-    if (!r->edit || !r->history)
-        return;
+    if (!r->edit || !r->history) return;
     history(r->history, &event, H_SETSIZE, 500);
     history(r->history, &event, H_SETUNIQUE, 1);
     el_set(r->edit, EL_CLIENTDATA, r);
@@ -64,11 +63,9 @@ static const char *edit_read(struct line_reader *r, size_t *n)
     const char *line;
     errno = 0;
     line = el_gets(r->edit, &count);
-    if (!line || count <= 0)
-        return NULL;
+    if (!line || count <= 0) return NULL;
     *n = (size_t)count;
-    if (count > 1)
-        history(r->history, &event, H_ENTER, line);
+    if (count > 1) history(r->history, &event, H_ENTER, line);
     return line;
 }
 #endif
@@ -83,21 +80,17 @@ struct line_reader *line_open(void)
     r->is_terminal = term_is(STDIN_FILENO);
     r->prompt = "> ";
 #ifdef HAVE_LIBEDIT
-    if (r->is_terminal && term_is(STDOUT_FILENO))
-        edit_open(r);
+    if (r->is_terminal && term_is(STDOUT_FILENO)) edit_open(r);
 #endif
     return r;
 }
 
 void line_close(struct line_reader *r)
 {
-    if (!r)
-        return;
+    if (!r) return;
 #ifdef HAVE_LIBEDIT
-    if (r->history)
-        history_end(r->history);
-    if (r->edit)
-        el_end(r->edit);
+    if (r->history) history_end(r->history);
+    if (r->edit) el_end(r->edit);
 #endif
     free(r->buffer);
     free(r);
@@ -112,8 +105,7 @@ static const char *plain_read(struct line_reader *r, size_t *n)
     }
     errno = 0;
     got = getline(&r->buffer, &r->cap, stdin);
-    if (got < 0)
-        return NULL;
+    if (got < 0) return NULL;
     *n = (size_t)got;
     return r->buffer;
 }
@@ -121,8 +113,7 @@ static const char *plain_read(struct line_reader *r, size_t *n)
 static const char *read_one(struct line_reader *r, size_t *n)
 {
 #ifdef HAVE_LIBEDIT
-    if (r->edit && r->history)
-        return edit_read(r, n);
+    if (r->edit && r->history) return edit_read(r, n);
 #endif
     return plain_read(r, n);
 }
@@ -138,14 +129,10 @@ enum line_result line_read(struct line_reader *r, struct bytes *out)
             clearerr(stdin);
             return LINE_INTERRUPTED;
         }
-        if (!line)
-            return out->n ? LINE_OK : LINE_END;
-        if (n && line[n - 1] == '\n')
-            n--;
-        if (!bytes_add(out, line, n))
-            return LINE_FAILED;
-        if (n == 0 || line[n - 1] != '\\')
-            return LINE_OK;
+        if (!line) return out->n ? LINE_OK : LINE_END;
+        if (n && line[n - 1] == '\n') n--;
+        if (!bytes_add(out, line, n)) return LINE_FAILED;
+        if (n == 0 || line[n - 1] != '\\') return LINE_OK;
         out->v[out->n - 1] = '\n';
         r->prompt = ". ";
     }

@@ -97,8 +97,7 @@ const size_t n_commands = sizeof commands / sizeof *commands;
 const struct command *command_find(const char *name)
 {
     for (size_t i = 0; i < n_commands; i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return &commands[i];
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
     return NULL;
 }
 
@@ -111,8 +110,7 @@ static const char *command_name(size_t i, const void *user)
 static int unknown_command(const char *name)
 {
     const char *near = nearest(name, n_commands, command_name, NULL);
-    if (near)
-        return usage_error(NULL, "unknown command `%s`; did you mean %s?", name, near);
+    if (near) return usage_error(NULL, "unknown command `%s`; did you mean %s?", name, near);
     return usage_error(NULL, "unknown command `%s`", name);
 }
 
@@ -124,8 +122,7 @@ static int show_help(const char *topic)
         return CODE_OK;
     }
     c = command_find(topic);
-    if (!c)
-        return unknown_command(topic);
+    if (!c) return unknown_command(topic);
     help_command(c);
     return CODE_OK;
 }
@@ -134,12 +131,9 @@ static int run_command(const struct command *c, int argc, char **argv)
 {
     struct settings s;
     const int code = options_parse(&s, c, argc, argv);
-    if (code != CODE_OK)
-        return code;
-    if (s.help)
-        return show_help(c->name);
-    if (s.quiet)
-        notes_off();
+    if (code != CODE_OK) return code;
+    if (s.help) return show_help(c->name);
+    if (s.quiet) notes_off();
     progress_enable(!s.quiet);
     interrupt_install(c->bit == CMD_QUANTIZE);
     return c->run(&s);
@@ -159,17 +153,11 @@ static int start(int argc, char **argv)
         out_format("libmoe %s\n%s\n", moe_version_string(), moe_build_info());
         return CODE_OK;
     }
-    if (strcmp(first, "--generate") == 0 && argc == 3)
-        return generate_file(argv[2]);
+    if (strcmp(first, "--generate") == 0 && argc == 3) return generate_file(argv[2]);
     c = command_find(first);
-    if (c)
-        return run_command(c, argc - 2, argv + 2);
-    if (first[0] == '-')
-        return usage_error(NULL, "unknown option %s before a command", first);
+    if (c) return run_command(c, argc - 2, argv + 2);
+    if (first[0] == '-') return usage_error(NULL, "unknown option %s before a command", first);
     return unknown_command(first);
 }
 
-int main(int argc, char **argv)
-{
-    return out_finish(start(argc, argv));
-}
+int main(int argc, char **argv) { return out_finish(start(argc, argv)); }

@@ -14,8 +14,7 @@ static void say(const char *fmt, va_list args, const char *tail)
     fflush(stdout);
     fputs("libmoe: ", stderr);
     vfprintf(stderr, fmt, args);
-    if (tail)
-        fprintf(stderr, ": %s", tail);
+    if (tail) fprintf(stderr, ": %s", tail);
     fputc('\n', stderr);
 }
 
@@ -37,16 +36,12 @@ int report(int status, const char *fmt, ...)
     return status == MOE_E_ABORTED ? CODE_INTERRUPTED : CODE_FAIL;
 }
 
-void notes_off(void)
-{
-    notes_wanted = false;
-}
+void notes_off(void) { notes_wanted = false; }
 
 void note(const char *fmt, ...)
 {
     va_list args;
-    if (!notes_wanted)
-        return;
+    if (!notes_wanted) return;
     va_start(args, fmt);
     say(fmt, args, NULL);
     va_end(args);

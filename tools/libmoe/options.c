@@ -3,7 +3,7 @@
 #include "options.h"
 
 #define AT(member) offsetof(struct settings, member)
-#define COUNT_MAX 1e9
+#define COUNT_MAX  1e9
 
 #define CMD_ALL                                                                                              \
     (CMD_RUN | CMD_CHAT | CMD_INFO | CMD_PLAN | CMD_BENCH | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_QUANTIZE)
@@ -15,6 +15,8 @@
 static const char g_model[] = "Model", g_text[] = "Text", g_sample[] = "Sampling", g_show[] = "What to show",
                   g_measure[] = "What to measure", g_quant[] = "Quantisation", g_session[] = "Session",
                   g_output[] = "Output";
+
+/* clang-format off */
 
 /* Rows of the table: what the option is, where it goes, how it is explained. */
 #define FLAG(name, letter, commands, field, group, help)                                                     \
@@ -31,7 +33,7 @@ static const char g_model[] = "Model", g_text[] = "Text", g_sample[] = "Sampling
 const struct option options[] = {
     VALUE("model", 'm', CMD_ALL & ~CMD_QUANTIZE, KIND_FILE, model, g_model, "FILE", NULL,
          "GGUF file to use (the first of a split set opens all); without it the bundled model"),
-    CHOICE("isa", 0, CMD_EVAL | CMD_BENCH, isa, g_model, "LEVEL", NULL, "ref avx2 avx512",
+    CHOICE("isa", 0, CMD_EVAL | CMD_BENCH, isa, g_model, "LEVEL", NULL, "ref avx2 avxvnni avx512 avx512vnni",
          "highest instruction set to use; without it the best of this machine"),
     FLAG("no-mmap", 0, CMD_LOAD, no_mmap, g_model, "read the file into memory instead of mapping it"),
     FLAG("resident", 0, CMD_LOAD, resident, g_model, "copy all experts into private memory when opening"),
@@ -127,5 +129,7 @@ const struct option options[] = {
          "what the library has to say, on stderr"),
     FLAG("help", 'h', CMD_ALL, help, g_output, "this text"),
 };
+
+/* clang-format on */
 
 const size_t n_options = sizeof options / sizeof *options;

@@ -17,19 +17,14 @@ static unsigned distance(const char *a, const char *b)
 {
     unsigned d[NAME_MAX_LENGTH + 1][NAME_MAX_LENGTH + 1];
     const size_t na = strlen(a), nb = strlen(b);
-    if (na > NAME_MAX_LENGTH || nb > NAME_MAX_LENGTH)
-        return 1000;
-    for (size_t i = 0; i <= na; i++)
-        d[i][0] = (unsigned)i;
-    for (size_t j = 0; j <= nb; j++)
-        d[0][j] = (unsigned)j;
+    if (na > NAME_MAX_LENGTH || nb > NAME_MAX_LENGTH) return 1000;
+    for (size_t i = 0; i <= na; i++) d[i][0] = (unsigned)i;
+    for (size_t j = 0; j <= nb; j++) d[0][j] = (unsigned)j;
     for (size_t i = 1; i <= na; i++) {
         for (size_t j = 1; j <= nb; j++) {
             unsigned best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best)
-                best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best)
-                best = d[i][j - 1] + 1;
+            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
+            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
                 best = d[i - 2][j - 2] + 1;
             d[i][j] = best;
@@ -74,8 +69,7 @@ static const struct option *find_long(const struct command *c, const char *name,
 static const struct option *find_letter(const struct command *c, char letter)
 {
     for (size_t i = 0; i < n_options; i++)
-        if ((options[i].commands & c->bit) && options[i].letter == letter)
-            return &options[i];
+        if ((options[i].commands & c->bit) && options[i].letter == letter) return &options[i];
     return NULL;
 }
 
@@ -85,11 +79,9 @@ static int unknown_long(const struct command *c, const char *name, size_t len)
     const char *near;
     snprintf(word, sizeof word, "%.*s", (int)(len > NAME_MAX_LENGTH ? NAME_MAX_LENGTH : len), name);
     near = nearest(word, n_options, option_name, c);
-    if (near)
-        return usage_error(c, "unknown option --%s; did you mean --%s?", word, near);
+    if (near) return usage_error(c, "unknown option --%s; did you mean --%s?", word, near);
     for (size_t i = 0; i < n_options; i++) {
-        if (strcmp(options[i].name, word) != 0)
-            continue;
+        if (strcmp(options[i].name, word) != 0) continue;
         for (size_t k = 0; k < n_commands; k++)
             if (commands[k].bit & options[i].commands)
                 return usage_error(c, "%s has no option --%s (%s has)", c->name, word, commands[k].name);
@@ -108,18 +100,15 @@ static bool parse_int(const char *text, long long *out)
 static int bad_value(const struct command *c, const struct option *o, const char *value)
 {
     switch (o->kind) {
-    case KIND_CHOICE:
-        return usage_error(c, "--%s takes one of: %s; not `%s`", o->name, o->choices, value);
+    case KIND_CHOICE: return usage_error(c, "--%s takes one of: %s; not `%s`", o->name, o->choices, value);
     case KIND_INT:
     case KIND_INTS:
     case KIND_REAL:
         return usage_error(c, "--%s takes %s from %.6g to %.6g%s; not `%s`", o->name,
                            o->kind == KIND_REAL ? "a number" : "a whole number", o->lo, o->hi,
                            o->kind == KIND_INTS ? ", or several with commas" : "", value);
-    case KIND_BYTES:
-        return usage_error(c, "--%s takes a size such as 500M or 2G; not `%s`", o->name, value);
-    default:
-        return usage_error(c, "--%s: wrong value `%s`", o->name, value);
+    case KIND_BYTES: return usage_error(c, "--%s takes a size such as 500M or 2G; not `%s`", o->name, value);
+    default: return usage_error(c, "--%s: wrong value `%s`", o->name, value);
     }
 }
 
@@ -136,18 +125,14 @@ static bool parse_bytes(const char *text, uint64_t *out)
     char *end;
     const char *unit;
     unsigned shift = 0;
-    if (!parse_u64(text, out, &end))
-        return false;
+    if (!parse_u64(text, out, &end)) return false;
     if (*end && (unit = strchr(units, *end)) != NULL) {
         shift = 10 * (unsigned)(unit - units + 1);
         end++;
-        if (*end == 'i')
-            end++;
+        if (*end == 'i') end++;
     }
-    if (*end == 'B')
-        end++;
-    if (*end || (*out << shift) >> shift != *out)
-        return false;
+    if (*end == 'B') end++;
+    if (*end || (*out << shift) >> shift != *out) return false;
     *out <<= shift;
     return true;
 }
@@ -156,8 +141,7 @@ static bool is_choice(const char *choices, const char *value)
 {
     const size_t len = strlen(value);
     for (const char *p = choices; len && (p = strstr(p, value)) != NULL; p += len)
-        if ((p == choices || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
-            return true;
+        if ((p == choices || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0')) return true;
     return false;
 }
 
@@ -168,15 +152,12 @@ static bool parse_ints(const struct option *o, const char *value, struct int_lis
         char word[24];
         const size_t len = strcspn(value, ",");
         long long v;
-        if (len >= sizeof word || list->n == LIST_MAX)
-            return false;
+        if (len >= sizeof word || list->n == LIST_MAX) return false;
         memcpy(word, value, len);
         word[len] = '\0';
-        if (!parse_int(word, &v) || (double)v < o->lo || (double)v > o->hi)
-            return false;
+        if (!parse_int(word, &v) || (double)v < o->lo || (double)v > o->hi) return false;
         list->v[list->n++] = (int32_t)v;
-        if (value[len] == '\0')
-            return true;
+        if (value[len] == '\0') return true;
         value += len + 1;
     }
 }
@@ -189,39 +170,28 @@ static bool store(struct settings *s, const struct option *o, const char *value)
     long long i;
     char *end;
     switch (o->kind) {
-    case KIND_FLAG:
-        *(bool *)field = true;
-        return true;
+    case KIND_FLAG: *(bool *)field = true; return true;
     case KIND_INT:
-        if (!parse_int(value, &i) || (double)i < o->lo || (double)i > o->hi)
-            return false;
+        if (!parse_int(value, &i) || (double)i < o->lo || (double)i > o->hi) return false;
         *(int32_t *)field = (int32_t)i;
         return true;
-    case KIND_U64:
-        return parse_u64(value, field, &end) && *end == '\0';
-    case KIND_BYTES:
-        return parse_bytes(value, field);
+    case KIND_U64: return parse_u64(value, field, &end) && *end == '\0';
+    case KIND_BYTES: return parse_bytes(value, field);
     case KIND_REAL: {
         const double v = strtod(value, &end);
-        if (end == value || *end || !isfinite(v) || v < o->lo || v > o->hi)
-            return false;
+        if (end == value || *end || !isfinite(v) || v < o->lo || v > o->hi) return false;
         *(double *)field = v;
         return true;
     }
     case KIND_CHOICE:
-        if (!is_choice(o->choices, value))
-            return false;
+        if (!is_choice(o->choices, value)) return false;
         *(const char **)field = value;
         return true;
     case KIND_TEXT:
-    case KIND_FILE:
-        *(const char **)field = value;
-        return true;
-    case KIND_INTS:
-        return parse_ints(o, value, field);
+    case KIND_FILE: *(const char **)field = value; return true;
+    case KIND_INTS: return parse_ints(o, value, field);
     case KIND_TEXTS:
-        if (texts->n == LIST_MAX)
-            return false;
+        if (texts->n == LIST_MAX) return false;
         texts->v[texts->n++] = value;
         return true;
     }
@@ -230,10 +200,8 @@ static bool store(struct settings *s, const struct option *o, const char *value)
 
 static int take(struct settings *s, const struct option *o, const char *value)
 {
-    if (!store(s, o, value))
-        return bad_value(s->command, o, value);
-    if (o->given)
-        *(bool *)((char *)s + o->given) = true;
+    if (!store(s, o, value)) return bad_value(s->command, o, value);
+    if (o->given) *(bool *)((char *)s + o->given) = true;
     return CODE_OK;
 }
 
@@ -243,13 +211,10 @@ static int take_long(struct settings *s, const char *word, const char *next, int
     const size_t len = strcspn(word, "=");
     const struct option *o = find_long(s->command, word, len);
     const char *value = word[len] == '=' ? word + len + 1 : NULL;
-    if (!o)
-        return unknown_long(s->command, word, len);
-    if (o->kind == KIND_FLAG && value)
-        return usage_error(s->command, "--%s takes no value", o->name);
+    if (!o) return unknown_long(s->command, word, len);
+    if (o->kind == KIND_FLAG && value) return usage_error(s->command, "--%s takes no value", o->name);
     if (o->kind != KIND_FLAG && !value) {
-        if (!next)
-            return usage_error(s->command, "--%s needs a value (%s)", o->name, o->arg);
+        if (!next) return usage_error(s->command, "--%s needs a value (%s)", o->name, o->arg);
         value = next;
         *used = 1;
     }
@@ -262,16 +227,13 @@ static int take_letters(struct settings *s, const char *word, const char *next, 
     for (; *word; word++) {
         const struct option *o = find_letter(s->command, *word);
         int code;
-        if (!o)
-            return usage_error(s->command, "unknown option -%c", *word);
+        if (!o) return usage_error(s->command, "unknown option -%c", *word);
         if (o->kind != KIND_FLAG) {
-            if (!word[1] && !next)
-                return usage_error(s->command, "-%c needs a value (%s)", *word, o->arg);
+            if (!word[1] && !next) return usage_error(s->command, "-%c needs a value (%s)", *word, o->arg);
             *used = !word[1];
             return take(s, o, word[1] ? word + 1 : next);
         }
-        if ((code = take(s, o, NULL)) != CODE_OK)
-            return code;
+        if ((code = take(s, o, NULL)) != CODE_OK) return code;
     }
     return CODE_OK;
 }
@@ -282,14 +244,12 @@ int options_parse(struct settings *s, const struct command *c, int argc, char **
     s->command = c;
     s->args = (const char **)argv;
     for (size_t i = 0; i < n_options; i++)
-        if ((options[i].commands & c->bit) && options[i].def)
-            (void)store(s, &options[i], options[i].def);
+        if ((options[i].commands & c->bit) && options[i].def) (void)store(s, &options[i], options[i].def);
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
         int used = 0, code;
         if (strcmp(word, "--") == 0) {
-            while (++i < argc)
-                argv[s->n_args++] = argv[i];
+            while (++i < argc) argv[s->n_args++] = argv[i];
             break;
         }
         if (word[0] != '-' || word[1] == '\0') {
@@ -297,12 +257,10 @@ int options_parse(struct settings *s, const struct command *c, int argc, char **
             continue;
         }
         code = word[1] == '-' ? take_long(s, word + 2, next, &used) : take_letters(s, word + 1, next, &used);
-        if (code != CODE_OK)
-            return code;
+        if (code != CODE_OK) return code;
         i += used;
     }
-    if (s->help)
-        return CODE_OK;
+    if (s->help) return CODE_OK;
     if (c->max_args >= 0 && s->n_args > c->max_args)
         return usage_error(c, "%s: `%s` is one argument too many", c->name, s->args[c->max_args]);
     return CODE_OK;

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define ROWS_BYTES (16u << 20) /* memory for logits */
-#define ROWS_MAX 256u
+#define ROWS_MAX   256u
 
 /* Running mean and variance (Welford). */
 struct tally {
@@ -55,8 +55,7 @@ static void tally_add(struct tally *t, double nll, uint64_t bytes)
 static void tally_merge(struct tally *a, const struct tally *b)
 {
     const double n = (double)a->n + (double)b->n, d = b->mean - a->mean;
-    if (b->n == 0)
-        return;
+    if (b->n == 0) return;
     a->m2 += b->m2 + d * d * (double)a->n * (double)b->n / n;
     a->mean += d * (double)b->n / n;
     a->n += b->n;
@@ -81,8 +80,7 @@ static int add_score(struct scorer *p, struct tally *t, size_t row, moe_token id
     size_t len = 0;
     float lp = 0.0f;
     const int status = moe_session_logprob(p->session, row, id, &lp);
-    if (status != MOE_OK)
-        return status;
+    if (status != MOE_OK) return status;
     (void)moe_tokenizer_piece(p->tok, id, &piece, &len);
     tally_add(t, -(double)lp, len);
     return MOE_OK;
@@ -100,17 +98,14 @@ static int score_window(struct scorer *p, const moe_token *ids, size_t n, size_t
         moe_batch b = MOE_BATCH_INIT;
         size_t row = 0;
         int status;
-        for (size_t i = 0; i < rows; i++)
-            p->want[i] = at + i + 1 >= first ? MOE_WANT_LOGITS : 0;
+        for (size_t i = 0; i < rows; i++) p->want[i] = at + i + 1 >= first ? MOE_WANT_LOGITS : 0;
         b.n_tokens = rows;
         b.token = ids + at;
         b.want = p->want;
         status = eval_batch(p->session, &b);
         for (size_t i = 0; status == MOE_OK && i < rows; i++)
-            if (p->want[i])
-                status = add_score(p, t, row++, ids[at + i + 1]);
-        if (status != MOE_OK)
-            return status;
+            if (p->want[i]) status = add_score(p, t, row++, ids[at + i + 1]);
+        if (status != MOE_OK) return status;
         at += rows;
     }
     return MOE_OK;
@@ -126,10 +121,8 @@ static int score_text(struct scorer *p, const struct tokens *text, moe_token ope
     for (size_t start = 0; status == MOE_OK && scored < text->n; start += p->stride) {
         const size_t n = text->n - start < room ? text->n - start : room;
         size_t first = lead + scored - start;
-        if (first == 0)
-            first = 1;
-        if (lead)
-            ids[0] = open;
+        if (first == 0) first = 1;
+        if (lead) ids[0] = open;
         memcpy(ids + lead, text->v + start, n * sizeof *ids);
         status = score_window(p, ids, lead + n, first, t);
         scored = start + n;
@@ -150,12 +143,10 @@ static const char *voice_of_file(const moe_model *m, const char *path)
         const size_t len = strcspn(base, ".");
         for (uint64_t i = 0; i < voice_count(m); i++) {
             const char *name = voice_name(m, i);
-            if (name && strlen(name) == len && memcmp(name, base, len) == 0)
-                return name;
+            if (name && strlen(name) == len && memcmp(name, base, len) == 0) return name;
         }
         base = strchr(base, '-');
-        if (!base)
-            return NULL;
+        if (!base) return NULL;
         base++;
     }
 }
@@ -175,8 +166,7 @@ static int opening(struct scorer *p, const char *path, moe_token *out)
     }
     if (name) {
         code = voice_token(p->model, name, out);
-        if (code != CODE_OK || *out != MOE_TOKEN_NONE)
-            return code;
+        if (code != CODE_OK || *out != MOE_TOKEN_NONE) return code;
     }
     /* Does the model want a token at the beginning of a text? */
     if (moe_tokenizer_encode(p->tok, "", 0, MOE_ENCODE_BOS, first, 8, &n) == MOE_OK && n == 1)
@@ -191,8 +181,7 @@ static void show(struct scorer *p, const char *key, const char *name, const stru
     const double se = std_error(t), ppl = exp(t->mean);
     if (p->s->json) {
         json_open(&p->json, key, '{');
-        if (!key)
-            json_text(&p->json, "file", name);
+        if (!key) json_text(&p->json, "file", name);
         json_uint(&p->json, "tokens", t->n);
         json_uint(&p->json, "bytes", t->bytes);
         json_real(&p->json, "nll", t->mean);
@@ -261,16 +250,13 @@ static int score_all(struct scorer *p)
         json_uint(&p->json, "stride", p->stride);
         json_open(&p->json, "texts", '[');
     }
-    for (size_t i = 0; i < p->n_files && code == CODE_OK && !out_failed(); i++)
-        code = score_file(p, path[i]);
+    for (size_t i = 0; i < p->n_files && code == CODE_OK && !out_failed(); i++) code = score_file(p, path[i]);
     if (p->s->json) {
         json_close(&p->json);
         json_bool(&p->json, "complete", code == CODE_OK);
     }
-    if (p->n_done && (p->n_done > 1 || p->s->json))
-        show(p, "total", "all", &p->total);
-    if (p->s->json)
-        json_close(&p->json);
+    if (p->n_done && (p->n_done > 1 || p->s->json)) show(p, "total", "all", &p->total);
+    if (p->s->json) json_close(&p->json);
     return code;
 }
 
@@ -280,8 +266,7 @@ static int make_session(struct scorer *p)
     moe_model_info info = MOE_MODEL_INFO_INIT;
     moe_session_options o;
     const int status = moe_model_get_info(p->model, &info);
-    if (status != MOE_OK)
-        return report(status, "cannot describe the model");
+    if (status != MOE_OK) return report(status, "cannot describe the model");
     p->window = s->ctx                                        ? (size_t)s->ctx
                 : info.n_ctx_train && info.n_ctx_train < 4096 ? info.n_ctx_train
                                                               : 4096;
@@ -312,12 +297,9 @@ int cmd_perplexity(const struct settings *s)
     if (s->n_args == 0 && term_is(STDIN_FILENO))
         return usage_error(s->command, "name a file, or give the text on standard input");
     code = open_model(s, 0, &p.model);
-    if (code == CODE_OK && (p.tok = tokenizer_of(p.model)) == NULL)
-        code = CODE_FAIL;
-    if (code == CODE_OK)
-        code = make_session(&p);
-    if (code == CODE_OK)
-        code = score_all(&p);
+    if (code == CODE_OK && (p.tok = tokenizer_of(p.model)) == NULL) code = CODE_FAIL;
+    if (code == CODE_OK) code = make_session(&p);
+    if (code == CODE_OK) code = score_all(&p);
     interrupt_target(NULL);
     moe_session_free(p.session);
     moe_model_release(p.model);

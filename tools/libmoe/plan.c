@@ -41,8 +41,7 @@ static int show(const struct settings *s, const char *path, const moe_memory *m)
     if (s->json) {
         json_open(&j, NULL, '{');
         json_text(&j, "file", path);
-        for (size_t i = 0; i < N_ROWS; i++)
-            json_uint(&j, row[i].key, row[i].bytes);
+        for (size_t i = 0; i < N_ROWS; i++) json_uint(&j, row[i].key, row[i].bytes);
         json_uint(&j, "machine", machine);
         json_close(&j);
         return CODE_OK;
@@ -64,11 +63,9 @@ int cmd_plan(const struct settings *s)
     moe_memory memory = MOE_MEMORY_INIT;
     const char *path;
     int status;
-    if (s->model && s->n_args)
-        return usage_error(s->command, "--model and a file name do not go together");
+    if (s->model && s->n_args) return usage_error(s->command, "--model and a file name do not go together");
     path = model_path(s);
-    if (!path)
-        return CODE_FAIL;
+    if (!path) return CODE_FAIL;
     model_options(s, &mo);
     session_options(s, &so);
     status = moe_plan(path, &mo, &so, &memory);

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #define FIRST_NS 300000000u
-#define STEP_NS 100000000u
-#define BAR_MAX 40
+#define STEP_NS  100000000u
+#define BAR_MAX  40
 
 static struct {
     bool enabled, bytes, shown;
@@ -18,10 +18,7 @@ static struct {
     uint64_t start, last;
 } bar = {true, false, false, NULL, 0, 0};
 
-void progress_enable(bool on)
-{
-    bar.enabled = on;
-}
+void progress_enable(bool on) { bar.enabled = on; }
 
 void progress_begin(const char *label, bool bytes)
 {
@@ -40,8 +37,7 @@ static void draw(uint64_t done, uint64_t total, uint64_t elapsed)
     const int cells = width < 8 ? 8 : width > BAR_MAX ? BAR_MAX : width;
     const int full = (int)(part * cells + 0.5);
     fprintf(stderr, "\r%s [", bar.label);
-    for (int i = 0; i < cells; i++)
-        fputc(i < full ? '#' : '.', stderr);
+    for (int i = 0; i < cells; i++) fputc(i < full ? '#' : '.', stderr);
     fprintf(stderr, "] %3.0f%%  ", part * 100.0);
     if (bar.bytes)
         fprintf(stderr, "%s of %s", readable_bytes(a, done), readable_bytes(b, total));
@@ -57,8 +53,7 @@ static void draw(uint64_t done, uint64_t total, uint64_t elapsed)
 void progress_update(uint64_t done, uint64_t total)
 {
     const uint64_t now = clock_ns();
-    if (!bar.enabled || !bar.label || now - bar.start < FIRST_NS || now - bar.last < STEP_NS)
-        return;
+    if (!bar.enabled || !bar.label || now - bar.start < FIRST_NS || now - bar.last < STEP_NS) return;
     if (!term_is(STDERR_FILENO)) {
         bar.enabled = false;
         return;
@@ -69,8 +64,7 @@ void progress_update(uint64_t done, uint64_t total)
 
 void progress_clear(void)
 {
-    if (!bar.shown)
-        return;
+    if (!bar.shown) return;
     fputs("\r\033[K", stderr);
     fflush(stderr);
     bar.shown = false;

@@ -22,8 +22,7 @@ static uint64_t file_size(const char *path)
 static int list_recipes(void)
 {
     const char *name;
-    for (size_t i = 0; (name = moe_recipe_name(i)) != NULL; i++)
-        out_format("%s\n", name);
+    for (size_t i = 0; (name = moe_recipe_name(i)) != NULL; i++) out_format("%s\n", name);
     return CODE_OK;
 }
 
@@ -43,31 +42,26 @@ static int check_recipe(const struct settings *s, const char **name)
         upper[n] = (char)(s->type[n] >= 'a' && s->type[n] <= 'z' ? s->type[n] - 'a' + 'A' : s->type[n]);
     upper[n] = '\0';
     for (n = 0; (*name = moe_recipe_name(n)) != NULL; n++)
-        if (strcmp(*name, upper) == 0)
-            return CODE_OK;
+        if (strcmp(*name, upper) == 0) return CODE_OK;
     near = nearest(upper, n, recipe_at, NULL);
     return usage_error(s->command, "unknown type `%s`%s%s%s --list names all", s->type,
-                       near ? "; did you mean " : "", near ? near : "",
-                       near ? "?" : ";");
+                       near ? "; did you mean " : "", near ? near : "", near ? "?" : ";");
 }
 
 static bool join_rules(const struct settings *s, struct bytes *b)
 {
     for (size_t i = 0; i < s->rules.n; i++)
-        if ((i && !bytes_add(b, ",", 1)) || !bytes_add_text(b, s->rules.v[i]))
-            return false;
+        if ((i && !bytes_add(b, ",", 1)) || !bytes_add_text(b, s->rules.v[i])) return false;
     return true;
 }
 
 static int check_files(const struct settings *s, const char *src, const char *dst)
 {
     struct stat a, b;
-    if (stat(dst, &b) != 0)
-        return CODE_OK;
+    if (stat(dst, &b) != 0) return CODE_OK;
     if (stat(src, &a) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return usage_error(s->command, "input and output are the same file");
-    if (s->force)
-        return CODE_OK;
+    if (s->force) return CODE_OK;
     complain("%s exists; --force replaces it", dst);
     return CODE_FAIL;
 }
@@ -79,17 +73,12 @@ int cmd_quantize(const struct settings *s)
     char before[TEXT_SIZE], after[TEXT_SIZE], took[TEXT_SIZE];
     const uint64_t start = clock_ns();
     int status, code;
-    if (s->list)
-        return list_recipes();
-    if (s->n_args != 2)
-        return usage_error(s->command, "quantize needs an input and an output file");
+    if (s->list) return list_recipes();
+    if (s->n_args != 2) return usage_error(s->command, "quantize needs an input and an output file");
     code = check_recipe(s, &o.recipe);
-    if (code == CODE_OK)
-        code = check_files(s, s->args[0], s->args[1]);
-    if (code != CODE_OK)
-        return code;
-    if (!join_rules(s, &rules))
-        return CODE_FAIL;
+    if (code == CODE_OK) code = check_files(s, s->args[0], s->args[1]);
+    if (code != CODE_OK) return code;
+    if (!join_rules(s, &rules)) return CODE_FAIL;
     o.rules = rules.v;
     o.n_threads = s->threads;
     o.progress = progress_callback;

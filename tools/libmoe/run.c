@@ -26,10 +26,8 @@ static int encode_prompt(struct job *j)
     const uint32_t special = j->s->special ? MOE_ENCODE_SPECIAL : 0;
     moe_token voice;
     const int code = voice_token(j->model, j->s->voice, &voice);
-    if (code != CODE_OK)
-        return code;
-    if (voice != MOE_TOKEN_NONE && !tokens_add(&j->ids, &voice, 1))
-        return CODE_FAIL;
+    if (code != CODE_OK) return code;
+    if (voice != MOE_TOKEN_NONE && !tokens_add(&j->ids, &voice, 1)) return CODE_FAIL;
     if (!tokens_add_text(&j->ids, j->answer.tok, j->prompt.v, j->prompt.n,
                          special | (voice == MOE_TOKEN_NONE ? MOE_ENCODE_BOS : 0)))
         return CODE_FAIL;
@@ -44,8 +42,7 @@ static int prefill(struct job *j)
     int status;
     for (size_t i = 0; i < j->ids.n; i++) {
         status = moe_sampler_accept(j->answer.sampler, j->ids.v[i]); /* penalties know the prompt */
-        if (status != MOE_OK)
-            return report(status, "cannot use the prompt");
+        if (status != MOE_OK) return report(status, "cannot use the prompt");
     }
     progress_begin("reading the prompt", false);
     status = eval_tokens(j->answer.session, j->ids.v, j->ids.n);
@@ -55,10 +52,7 @@ static int prefill(struct job *j)
     return status == MOE_OK ? CODE_OK : report(status, "reading the prompt (%zu tokens)", j->ids.n);
 }
 
-static double rate(uint64_t tokens, uint64_t ns)
-{
-    return ns ? (double)tokens * 1e9 / (double)ns : 0.0;
-}
+static double rate(uint64_t tokens, uint64_t ns) { return ns ? (double)tokens * 1e9 / (double)ns : 0.0; }
 
 static void print_stats(const moe_stats *st, uint64_t seed)
 {
@@ -75,14 +69,12 @@ static void print_json(const struct job *j, const moe_stats *st)
     moe_model_info info = MOE_MODEL_INFO_INIT;
     const struct answer *a = &j->answer;
     json_open(&w, NULL, '{');
-    if (moe_model_get_info(j->model, &info) == MOE_OK)
-        json_text(&w, "model", info.name);
+    if (moe_model_get_info(j->model, &info) == MOE_OK) json_text(&w, "model", info.name);
     json_bytes(&w, "prompt", j->prompt.v, j->prompt.n);
     json_uint(&w, "prompt_tokens", j->ids.n);
     json_bytes(&w, "text", a->text.v ? a->text.v : "", a->text.n);
     json_open_row(&w, "tokens", '[');
-    for (size_t i = 0; i < a->tokens.n; i++)
-        json_int(&w, NULL, a->tokens.v[i]);
+    for (size_t i = 0; i < a->tokens.n; i++) json_int(&w, NULL, a->tokens.v[i]);
     json_close(&w);
     json_text(&w, "stop", stop_name(a->stop));
     json_uint(&w, "seed", j->seed);
@@ -105,13 +97,9 @@ static int conclude(const struct job *j)
         if (moe_session_get_info(a->session, &info) == MOE_OK)
             note("the context (%lu tokens) is full; --ctx makes a longer one", (unsigned long)info.n_ctx);
         return CODE_OK;
-    case STOP_INTERRUPTED:
-        complain("interrupted after %zu tokens", a->tokens.n);
-        return CODE_INTERRUPTED;
-    case STOP_FAILED:
-        return CODE_FAIL;
-    default:
-        return CODE_OK;
+    case STOP_INTERRUPTED: complain("interrupted after %zu tokens", a->tokens.n); return CODE_INTERRUPTED;
+    case STOP_FAILED: return CODE_FAIL;
+    default: return CODE_OK;
     }
 }
 
@@ -120,8 +108,7 @@ static int generate(struct job *j)
     const struct settings *s = j->s;
     moe_stats st = MOE_STATS_INIT;
     int code = prefill(j);
-    if (code != CODE_OK)
-        return code;
+    if (code != CODE_OK) return code;
     j->answer.max_tokens = s->max_tokens;
     j->answer.ignore_end = s->ignore_end;
     j->answer.show = !s->json;
@@ -137,8 +124,7 @@ static int generate(struct job *j)
         out_text("\n");
     out_flush();
     code = conclude(j);
-    if (s->stats)
-        print_stats(&st, j->seed);
+    if (s->stats) print_stats(&st, j->seed);
     return code;
 }
 
@@ -151,18 +137,12 @@ int cmd_run(const struct settings *s)
     j.s = s;
     session_options(s, &o);
     code = read_prompt(&j.prompt, s) ? CODE_OK : interrupted() ? CODE_INTERRUPTED : CODE_FAIL;
-    if (code == CODE_OK)
-        code = open_sampler(s, &j.answer.sampler, &j.seed);
-    if (code == CODE_OK)
-        code = open_model(s, 0, &j.model);
-    if (code == CODE_OK && (j.answer.tok = tokenizer_of(j.model)) == NULL)
-        code = CODE_FAIL;
-    if (code == CODE_OK)
-        code = encode_prompt(&j);
-    if (code == CODE_OK)
-        code = open_session(s, j.model, &o, &j.answer.session);
-    if (code == CODE_OK)
-        code = generate(&j);
+    if (code == CODE_OK) code = open_sampler(s, &j.answer.sampler, &j.seed);
+    if (code == CODE_OK) code = open_model(s, 0, &j.model);
+    if (code == CODE_OK && (j.answer.tok = tokenizer_of(j.model)) == NULL) code = CODE_FAIL;
+    if (code == CODE_OK) code = encode_prompt(&j);
+    if (code == CODE_OK) code = open_session(s, j.model, &o, &j.answer.session);
+    if (code == CODE_OK) code = generate(&j);
     interrupt_target(NULL);
     moe_session_free(j.answer.session);
     moe_sampler_free(j.answer.sampler);

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATH_SIZE 4096
+#define PATH_SIZE  4096
 #define TREE_MODEL "examples/models/demo.gguf"
 #define DATA_MODEL MOE_TOOL_DATA "/demo.gguf" /* seen from the program's directory, or an absolute path */
 
@@ -25,21 +25,17 @@ static bool find_beside(char *dst, const char *name, int up)
 {
     char dir[PATH_SIZE];
     const ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
-    if (n <= 0)
-        return false;
+    if (n <= 0) return false;
     dir[n] = '\0';
     for (int i = 0; i <= up; i++) {
         char *slash = strrchr(dir, '/');
-        if (!slash)
-            return false;
+        if (!slash) return false;
         *slash = '\0';
-        if (strlen(dir) + strlen(name) + 2 > PATH_SIZE)
-            return false;
+        if (strlen(dir) + strlen(name) + 2 > PATH_SIZE) return false;
         memcpy(dst, dir, strlen(dir));
         dst[strlen(dir)] = '/';
         memcpy(dst + strlen(dir) + 1, name, strlen(name) + 1);
-        if (access(dst, R_OK) == 0)
-            return true;
+        if (access(dst, R_OK) == 0) return true;
     }
     return false;
 }
@@ -47,12 +43,9 @@ static bool find_beside(char *dst, const char *name, int up)
 static const char *bundled_model(void)
 {
     static char path[PATH_SIZE];
-    if (path[0])
-        return path;
-    if (DATA_MODEL[0] == '/' && access(DATA_MODEL, R_OK) == 0)
-        return DATA_MODEL;
-    if (find_beside(path, DATA_MODEL, 0) || find_beside(path, TREE_MODEL, 6))
-        return path;
+    if (path[0]) return path;
+    if (DATA_MODEL[0] == '/' && access(DATA_MODEL, R_OK) == 0) return DATA_MODEL;
+    if (find_beside(path, DATA_MODEL, 0) || find_beside(path, TREE_MODEL, 6)) return path;
     path[0] = '\0';
     return NULL;
 }
@@ -61,14 +54,10 @@ const char *model_path(const struct settings *s)
 {
     const char *variable = getenv("LIBMOE_MODEL"), *path = s->model;
     const bool takes_file = s->command->bit == CMD_INFO || s->command->bit == CMD_PLAN;
-    if (!path && takes_file && s->n_args)
-        path = s->args[0];
-    if (!path && variable && *variable)
-        path = variable;
-    if (!path)
-        path = bundled_model();
-    if (!path)
-        complain("no model: the bundled one is not there, name a GGUF file with --model");
+    if (!path && takes_file && s->n_args) path = s->args[0];
+    if (!path && variable && *variable) path = variable;
+    if (!path) path = bundled_model();
+    if (!path) complain("no model: the bundled one is not there, name a GGUF file with --model");
     return path;
 }
 
@@ -107,8 +96,7 @@ void session_options(const struct settings *s, moe_session_options *o)
     o->n_batch_max = (uint32_t)s->batch;
     o->n_threads = s->threads;
     o->progress = progress_callback;
-    if (s->kv && strcmp(s->kv, "f32") == 0)
-        o->kv_type_k = o->kv_type_v = MOE_KV_F32;
+    if (s->kv && strcmp(s->kv, "f32") == 0) o->kv_type_k = o->kv_type_v = MOE_KV_F32;
 }
 
 int open_model(const struct settings *s, uint32_t flags, moe_model **out)
@@ -117,8 +105,7 @@ int open_model(const struct settings *s, uint32_t flags, moe_model **out)
     const char *path = model_path(s);
     int status;
     *out = NULL;
-    if (!path)
-        return CODE_FAIL;
+    if (!path) return CODE_FAIL;
     model_options(s, &o);
     o.flags |= flags;
     progress_begin("loading", true);
@@ -158,8 +145,7 @@ static int add_stages(const struct settings *s, moe_sampler *p)
     const moe_sample_stage init = MOE_SAMPLE_STAGE_INIT;
     moe_sample_stage stage[6];
     size_t n = 0;
-    for (size_t i = 0; i < sizeof stage / sizeof *stage; i++)
-        stage[i] = init;
+    for (size_t i = 0; i < sizeof stage / sizeof *stage; i++) stage[i] = init;
     if (s->repeat < 1.0 || s->repeat > 1.0) {
         stage[n].kind = MOE_SAMPLE_PENALTIES;
         stage[n].n = s->repeat_window;
@@ -188,8 +174,7 @@ static int add_stages(const struct settings *s, moe_sampler *p)
     }
     for (size_t i = 0; i < n; i++) {
         const int status = moe_sampler_add(p, &stage[i]);
-        if (status != MOE_OK)
-            return status;
+        if (status != MOE_OK) return status;
     }
     return MOE_OK;
 }
@@ -213,8 +198,7 @@ int open_sampler(const struct settings *s, moe_sampler **out, uint64_t *seed)
         return report(status, "cannot make a sampler");
     }
     status = s->samplers ? moe_sampler_add_named(*out, s->samplers) : add_stages(s, *out);
-    if (status == MOE_OK && reseed)
-        status = moe_sampler_set_seed(*out, *seed);
+    if (status == MOE_OK && reseed) status = moe_sampler_set_seed(*out, *seed);
     if (status != MOE_OK) {
         const int code = report(status, s->samplers ? "--samplers" : "sampling");
         moe_sampler_free(*out);
@@ -226,7 +210,7 @@ int open_sampler(const struct settings *s, moe_sampler **out, uint64_t *seed)
 
 /* ------------------------------------------------------------------------------------------------- voices */
 
-#define KEY_VOICES "libmoe.voices"
+#define KEY_VOICES  "libmoe.voices"
 #define KEY_DEFAULT "libmoe.voice.default"
 
 uint64_t voice_count(const moe_model *m)
@@ -250,10 +234,7 @@ const char *voice_default(const moe_model *m)
     return moe_model_meta_find(m, KEY_DEFAULT, &v) == MOE_OK && v.type == MOE_META_STRING ? v.str : NULL;
 }
 
-static const char *voice_at(size_t i, const void *user)
-{
-    return voice_name(user, i);
-}
+static const char *voice_at(size_t i, const void *user) { return voice_name(user, i); }
 
 static int unknown_voice(const moe_model *m, const char *name)
 {
@@ -267,8 +248,7 @@ static int unknown_voice(const moe_model *m, const char *name)
         complain("unknown voice `%s`", name);
     if (n) {
         fputs("Voices of this model:", stderr);
-        for (uint64_t i = 0; i < n; i++)
-            fprintf(stderr, " %s", voice_name(m, i));
+        for (uint64_t i = 0; i < n; i++) fprintf(stderr, " %s", voice_name(m, i));
         fputs(", or none\n", stderr);
     }
     return CODE_USAGE;
@@ -280,14 +260,11 @@ int voice_token(const moe_model *m, const char *name, moe_token *out)
     const moe_tokenizer *t = NULL;
     const uint64_t n = voice_count(m);
     *out = MOE_TOKEN_NONE;
-    if (name && strcmp(name, "none") == 0)
-        return CODE_OK;
-    if (!name && (name = voice_default(m)) == NULL)
-        return CODE_OK;
+    if (name && strcmp(name, "none") == 0) return CODE_OK;
+    if (!name && (name = voice_default(m)) == NULL) return CODE_OK;
     for (uint64_t i = 0; i < n; i++) {
         const char *known = voice_name(m, i);
-        if (!known || strcmp(known, name) != 0)
-            continue;
+        if (!known || strcmp(known, name) != 0) continue;
         snprintf(tag, sizeof tag, "<|%s|>", name);
         if (moe_model_tokenizer(m, &t) == MOE_OK && moe_tokenizer_find(t, tag, strlen(tag), out) == MOE_OK)
             return CODE_OK;

@@ -11,17 +11,13 @@
 #include <unistd.h>
 #include <sys/ioctl.h>
 
-bool term_is(int fd)
-{
-    return isatty(fd) == 1;
-}
+bool term_is(int fd) { return isatty(fd) == 1; }
 
 int term_width(int fd)
 {
 #ifdef TIOCGWINSZ
     struct winsize w;
-    if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_col > 20)
-        return w.ws_col;
+    if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_col > 20) return w.ws_col;
 #else
     (void)fd;
 #endif
@@ -91,8 +87,7 @@ void print_wrapped(const char *text, int indent, int width)
             out_format("\n%*s", text[1] && text[1] != '\n' ? indent : 0, "");
             column = indent;
         }
-        if (*text)
-            text++;
+        if (*text) text++;
     }
     out_text("\n");
 }
@@ -110,8 +105,7 @@ void print_escaped(const char *text, size_t n, size_t max)
         if (p[i] == '\n' || p[i] == '\t' || p[i] == '\r' || p[i] == '\\')
             out_text(p[i] == '\n' ? "\\n" : p[i] == '\t' ? "\\t" : p[i] == '\r' ? "\\r" : "\\\\");
         else if (len == 0 || p[i] < 0x20 || p[i] == 0x7f || (len == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0))
-            for (size_t k = 0; k < (len ? len : 1); k++)
-                out_format("\\x%02x", (unsigned)p[i + k]);
+            for (size_t k = 0; k < (len ? len : 1); k++) out_format("\\x%02x", (unsigned)p[i + k]);
         else
             out_bytes(text + i, len);
         i += len ? len : 1;

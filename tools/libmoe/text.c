@@ -15,15 +15,11 @@ static bool grow(void **v, size_t n, size_t *cap, size_t more, size_t size)
 {
     size_t want = *cap ? *cap : 64;
     void *p;
-    if (more <= *cap - n)
-        return true;
-    if (more > SIZE_MAX / size / 4 - n)
-        goto full;
-    while (want < n + more)
-        want *= 2;
+    if (more <= *cap - n) return true;
+    if (more > SIZE_MAX / size / 4 - n) goto full;
+    while (want < n + more) want *= 2;
     p = realloc(*v, want * size);
-    if (!p)
-        goto full;
+    if (!p) goto full;
     *v = p;
     *cap = want;
     return true;
@@ -42,20 +38,15 @@ void bytes_free(struct bytes *b)
 bool bytes_add(struct bytes *b, const char *data, size_t n)
 {
     void *v = b->v;
-    if (!grow(&v, b->n, &b->cap, n + 1, 1))
-        return false;
+    if (!grow(&v, b->n, &b->cap, n + 1, 1)) return false;
     b->v = v;
-    if (n)
-        memcpy(b->v + b->n, data, n);
+    if (n) memcpy(b->v + b->n, data, n);
     b->n += n;
     b->v[b->n] = '\0';
     return true;
 }
 
-bool bytes_add_text(struct bytes *b, const char *text)
-{
-    return bytes_add(b, text, strlen(text));
-}
+bool bytes_add_text(struct bytes *b, const char *text) { return bytes_add(b, text, strlen(text)); }
 
 void tokens_free(struct tokens *t)
 {
@@ -67,18 +58,15 @@ void tokens_free(struct tokens *t)
 static bool tokens_room(struct tokens *t, size_t n)
 {
     void *v = t->v;
-    if (!grow(&v, t->n, &t->cap, n, sizeof *t->v))
-        return false;
+    if (!grow(&v, t->n, &t->cap, n, sizeof *t->v)) return false;
     t->v = v;
     return true;
 }
 
 bool tokens_add(struct tokens *t, const moe_token *ids, size_t n)
 {
-    if (!tokens_room(t, n))
-        return false;
-    if (n)
-        memcpy(t->v + t->n, ids, n * sizeof *ids);
+    if (!tokens_room(t, n)) return false;
+    if (n) memcpy(t->v + t->n, ids, n * sizeof *ids);
     t->n += n;
     return true;
 }
@@ -88,8 +76,7 @@ bool tokens_add_text(struct tokens *t, const moe_tokenizer *tok, const char *tex
     size_t need = n / 3 + 16;
     int status;
     do {
-        if (!tokens_room(t, need))
-            return false;
+        if (!tokens_room(t, need)) return false;
         status = moe_tokenizer_encode(tok, text ? text : "", n, flags, t->v + t->n, t->cap - t->n, &need);
     } while (status == MOE_E_BUFFER && need > t->cap - t->n);
     if (status != MOE_OK) {
@@ -106,8 +93,7 @@ bool bytes_add_token(struct bytes *b, const moe_tokenizer *tok, moe_stream *stre
     int status;
     do {
         void *v = b->v;
-        if (!grow(&v, b->n, &b->cap, need + 1, 1))
-            return false;
+        if (!grow(&v, b->n, &b->cap, need + 1, 1)) return false;
         b->v = v;
         status = moe_tokenizer_stream(tok, stream, id, b->v + b->n, b->cap - b->n - 1, &need);
     } while (status == MOE_E_BUFFER && need > b->cap - b->n - 1);
@@ -128,15 +114,13 @@ bool read_file(struct bytes *b, const char *path)
     char part[16384];
     size_t n;
     errno = 0;
-    while (ok && !interrupted() && (n = fread(part, 1, sizeof part, f)) > 0)
-        ok = bytes_add(b, part, n);
+    while (ok && !interrupted() && (n = fread(part, 1, sizeof part, f)) > 0) ok = bytes_add(b, part, n);
     if (interrupted())
         complain("interrupted while reading");
     else if (!f || ferror(f))
         complain("cannot read %s: %s", is_input ? "standard input" : path, strerror(errno));
     ok = ok && !ferror(f) && !interrupted() && bytes_add(b, "", 0);
-    if (f && !is_input)
-        fclose(f);
+    if (f && !is_input) fclose(f);
     return ok;
 }
 
@@ -146,14 +130,10 @@ bool read_prompt(struct bytes *b, const struct settings *s)
         complain("a text and --file do not go together");
         return false;
     }
-    if (s->file)
-        return read_file(b, s->file);
-    if (s->n_args == 0)
-        return term_is(STDIN_FILENO) ? bytes_add(b, "", 0) : read_file(b, "-");
-    if (s->n_args == 1 && strcmp(s->args[0], "-") == 0)
-        return read_file(b, "-");
+    if (s->file) return read_file(b, s->file);
+    if (s->n_args == 0) return term_is(STDIN_FILENO) ? bytes_add(b, "", 0) : read_file(b, "-");
+    if (s->n_args == 1 && strcmp(s->args[0], "-") == 0) return read_file(b, "-");
     for (int i = 0; i < s->n_args; i++)
-        if ((i && !bytes_add(b, " ", 1)) || !bytes_add_text(b, s->args[i]))
-            return false;
+        if ((i && !bytes_add(b, " ", 1)) || !bytes_add_text(b, s->args[i])) return false;
     return true;
 }

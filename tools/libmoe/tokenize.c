@@ -28,8 +28,7 @@ static void print_table(const moe_tokenizer *t, const struct tokens *ids)
 
 static void print_ids(const struct tokens *ids)
 {
-    for (size_t i = 0; i < ids->n; i++)
-        out_format("%s%ld", i ? " " : "", (long)ids->v[i]);
+    for (size_t i = 0; i < ids->n; i++) out_format("%s%ld", i ? " " : "", (long)ids->v[i]);
     out_text("\n");
 }
 
@@ -47,8 +46,7 @@ static void json_tokens(const moe_tokenizer *t, const struct tokens *ids)
         json_int(&j, "id", ids->v[i]);
         json_bytes(&j, "text", piece, len);
         json_open_row(&j, "bytes", '[');
-        for (size_t k = 0; k < len; k++)
-            json_uint(&j, NULL, (unsigned char)piece[k]);
+        for (size_t k = 0; k < len; k++) json_uint(&j, NULL, (unsigned char)piece[k]);
         json_close(&j);
         json_close(&j);
     }
@@ -91,8 +89,7 @@ static bool parse_ids(const struct bytes *text, size_t n_vocab, struct tokens *i
             return false;
         }
         id = (moe_token)v;
-        if (!tokens_add(ids, &id, 1))
-            return false;
+        if (!tokens_add(ids, &id, 1)) return false;
         p = end;
     }
     return true;
@@ -142,11 +139,9 @@ int cmd_tokenize(const struct settings *s)
     if (s->decode && (s->ids || s->count || s->special || s->bos))
         return usage_error(s->command, "--decode goes with --json and --file only");
     path = model_path(s);
-    if (!path)
-        return CODE_FAIL;
+    if (!path) return CODE_FAIL;
     status = moe_tokenizer_open(&t, path, NULL);
-    if (status != MOE_OK)
-        return report(status, "cannot open the tokenizer of %s", path);
+    if (status != MOE_OK) return report(status, "cannot open the tokenizer of %s", path);
     if (!read_prompt(&text, s))
         code = interrupted() ? CODE_INTERRUPTED : CODE_FAIL;
     else

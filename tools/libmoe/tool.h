@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 /* Exit codes, documented in the manual page. */
-#define CODE_OK 0
-#define CODE_FAIL 1
-#define CODE_USAGE 2
+#define CODE_OK          0
+#define CODE_FAIL        1
+#define CODE_USAGE       2
 #define CODE_INTERRUPTED 130 /* 128 + SIGINT, whichever signal it was */
-#define CODE_PIPE 141        /* 128 + SIGPIPE: the reader of stdout went away */
+#define CODE_PIPE        141 /* 128 + SIGPIPE: the reader of stdout went away */
 
 #if defined(__GNUC__)
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
@@ -27,14 +27,14 @@
 struct settings;
 
 /* One bit per subcommand; an option names those it belongs to. */
-#define CMD_RUN 1u
-#define CMD_CHAT 2u
-#define CMD_INFO 4u
-#define CMD_PLAN 8u
-#define CMD_BENCH 16u
-#define CMD_TOKENIZE 32u
+#define CMD_RUN        1u
+#define CMD_CHAT       2u
+#define CMD_INFO       4u
+#define CMD_PLAN       8u
+#define CMD_BENCH      16u
+#define CMD_TOKENIZE   32u
 #define CMD_PERPLEXITY 64u
-#define CMD_QUANTIZE 128u
+#define CMD_QUANTIZE   128u
 
 struct command {
     unsigned bit;
