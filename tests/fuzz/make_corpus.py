@@ -157,6 +157,29 @@ def main():
                                       ("expert_feed_forward_length", U32, 8), ("rope.scaling.type", STR, "yarn"),
                                       ("rope.scaling.factor", F32, 4.0), ("rope.scaling.original_context_length", U32, 16)],
                [("attn_q_norm.weight", [4]), ("attn_k_norm.weight", [4])]))
+    texts = ["Once upon a time, the cat sat.  12345 + 678 = ?\n\n\t don't I'LL we've", "na\u00efve caf\u00e9 e\u0301 \u00c5\u212b",
+             "\u4e16\u754c\u3053\u3093 \u05e9\u05dc\u05d5\u05dd \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea", "<|s|>the<|e|> <s></s>",
+             "\u0915\u094d\u0937 \u1100\u1161\u11a8 \uac01 \u0344\u0f73"]
+    for i, text in enumerate(texts):
+        for kind in (i % 8, (i * 3 + 7) % 8):
+            save("tokenizer", "text%d-%d" % (i, kind), bytes([kind, 2 * (i & 1)]) + text.encode())
+    save("tokenizer", "invalid", bytes([0, 2]) + b"a\xff\xc3(\xe2\x82\xf0\x9f\x98 \xed\xa0\x80\x00b")
+    save("tokenizer", "spaces", bytes([3, 0]) + b" " * 200 + b"\n" * 50)
+    save("session", "sound", bytes([1]))
+    save("session", "wrong_sum", bytes([0, 100, 0, 1]))
+    save("session", "cut", bytes([1, 255, 255, 60, 0]))
+    for at in range(0, 60, 4):
+        save("session", "head%d" % at, bytes([1, at, 0, 255]))
+    save("session", "raw", bytes([2]) + b"MOESESS\n" + bytes(60))
+    save("session", "nan", bytes([1]) + b"".join(struct.pack("<HB", 88 + i, 0xFF) for i in range(40)))
+    save("api", "eval", bytes([3, 11, 0, 5, 1, 2, 3, 4, 5, 16, 0, 0, 3, 9, 9, 9, 16, 1]))
+    save("api", "copy", bytes([0, 0, 0, 4, 1, 2, 3, 4, 4, 1, 2, 6, 1, 2, 0, 3, 5, 6, 7, 4, 2, 1, 8]))
+    save("api", "batch", bytes([4, 4, 2, 21, 6, 8, 1, 9, 2, 16, 3, 24, 4, 17, 5, 10, 6, 16, 0, 16, 1]))
+    save("api", "save_load", bytes([2, 2, 0, 6, 1, 2, 3, 4, 5, 6, 10, 13, 1, 3, 7, 8, 9, 12, 16, 0]))
+    save("api", "stop", bytes([1, 1, 18, 5, 20, 5, 0, 7, 1, 2, 3, 4, 5, 6, 7, 0, 2, 1, 1]))
+    for i, text in enumerate(["top-k:k=5;temp:t=0.7;dist:seed=3", "mirostat:tau=4,eta=0.1,seed=1", "penalties:repeat=1.1;min-p:p=0.1;dist",
+                              "dry:multiplier=0.8;typical:p=0.9;xtc:probability=0.5,threshold=0.1;dist"]):
+        save("api", "sampler%d" % i, bytes([0, 0, 0, 3, 1, 2, 3, 22, len(text)]) + text.encode())
 
 
 if __name__ == "__main__":
