@@ -313,6 +313,11 @@ def main():
                  "mirostat:tau=0.5,eta=1,seed=9", "penalties:repeat=1.5,freq=0.3,last=8;dist:seed=4", "dry:allowed=1;greedy",
                  "penalties:freq=0.5,last=12;greedy", "min-p;typical:p=0.9;temp-dynamic;dist:seed=21"):
         emit(spec, row(24), n_picks=40)
+    emit("top-n-sigma:n=1.1", np.array([2, 1, 0], np.float32))  # 1 is out only by the population's deviation
+    for spec in ("dry:ids=4", "dry:ids=4+5,allowed=1", "dry:ids=2,allowed=1", "dry:ids=1,allowed=1", "dry:ids=8+9",
+                 "dry:ids=5,allowed=3"):
+        emit(spec, row(10), [1, 2, 3, 4, 9, 1, 2, 3, 5, 7, 1, 2, 3, 4, 8, 1, 2, 3])
+        emit(spec, row(6), RNG.integers(0, 6, 60))
 
 
 if __name__ == "__main__":

@@ -453,8 +453,8 @@ static void test_not_finite(void **state)
     const float bad[4] = {NAN, INFINITY, -INFINITY, NAN};
     const float some[5] = {NAN, INFINITY, -3e38f, -INFINITY, -3.1e38f};
     static const char *const texts[] = {
-        "", "greedy", "dist", "top-p:p=0.5;dist", "typical;dist", "temp:t=0.00002;dist", "top-n-sigma:n=0;dist",
-        "mirostat", "temp-dynamic;xtc:p=1;dist",
+        "", "greedy", "dist", "top-p:p=0.5;dist", "typical;dist", "temp:t=0.00002;dist",
+        "top-n-sigma:n=0;dist", "mirostat", "temp-dynamic;xtc:p=1;dist",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         moe_token t;
@@ -672,6 +672,61 @@ static void test_rank_sort(void **state)
     assert_true(moe__rank_key(-0.0) == moe__rank_key(0.0) && moe__rank_key(0) < moe__rank_key(1e-300));
 }
 
+/* Whatever the window, the last tokens accepted are at hand. */
+static void test_history(void **state)
+{
+    (void)state;
+    static const int windows[] = {1, 2, 3, 100, 127, 128, 129, 200, 256, 257, 1000, -1};
+    for (size_t w = 0; w < sizeof windows / sizeof windows[0]; w++) {
+        char text[40];
+        snprintf(text, sizeof text, "penalties:last=%d", windows[w]);
+        moe_sampler *s = chain(text);
+        for (int i = 0; i < 1500; i++) {
+            const int want = windows[w] < 0 || windows[w] > i ? i : windows[w];
+            size_t n;
+            const moe_token *h = moe__history(s, windows[w], &n);
+            assert_int_equal(n, want);
+            for (int j = 0; j < want; j++) assert_int_equal(h[j], i - want + j);
+            assert_int_equal(moe_sampler_accept(s, i), MOE_OK);
+        }
+        moe_sampler_free(s);
+    }
+}
+
+/* Filters over many candidates with ties, in any order of ids, against a plain sort. */
+static void test_many_candidates(void **state)
+{
+    (void)state;
+    enum { N = 5000 };
+    static moe_token id[N];
+    static float logit[N];
+    static moe__rank want[N];
+    static const struct { const char *text; size_t k; double p; } pass[] = {
+        {"top-k:k=40", 40, 0}, {"top-k:k=256", 256, 0}, {"top-k:k=257", 257, 0}, {"top-k:k=4999", 4999, 0},
+        {"top-p:p=0.05", 0, 0.05}, {"top-p:p=0.5", 0, 0.5}, {"top-p:p=0.99", 0, 0.99},
+        {"top-p:p=0.01,keep=700", 700, 0.01},
+    };
+    for (size_t t = 0; t < sizeof pass / sizeof pass[0]; t++) {
+        double sum = 0, mass = 0;
+        size_t n = 0;
+        for (int i = 0; i < N; i++) {
+            id[i] = t % 2 ? i : N - 1 - i;
+            logit[i] = (float)(moe__rng_at(8, 0, (uint64_t)i) % 40) / 16;
+            want[i] = moe__rank_of(id[i], logit[i]);
+            sum += exp(logit[i]);
+        }
+        qsort(want, N, sizeof *want, compare);
+        while (n < pass[t].k || mass < pass[t].p * sum) mass += exp(want[n++].logit);
+        moe_sampler *s = chain(pass[t].text);
+        moe_candidates c = {sizeof c, N, id, logit, -1, 0, 0};
+        assert_int_equal(moe_sampler_apply(s, &c), MOE_OK);
+        assert_int_equal(c.n, n);
+        assert_int_equal(c.sorted, 1);
+        for (size_t i = 0; i < n; i++) assert_true(c.id[i] == want[i].id && c.logit[i] == want[i].logit);
+        moe_sampler_free(s);
+    }
+}
+
 static void test_logprobs(void **state)
 {
     (void)state;
@@ -716,7 +771,8 @@ int main(void)
         cmocka_unit_test(test_bad_texts), cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_not_finite), cmocka_unit_test(test_custom), cmocka_unit_test(test_custom_empty),
         cmocka_unit_test(test_allocation_failures), cmocka_unit_test(test_pick_allocates_nothing),
-        cmocka_unit_test(test_rank_sort), cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_rank_sort), cmocka_unit_test(test_history),
+        cmocka_unit_test(test_many_candidates), cmocka_unit_test(test_logprobs),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
 }
