@@ -78,7 +78,7 @@ int moe__tokenizer_encode(const moe_tokenizer *t, const char *text, size_t len, 
     *n = 0;
     if (len >= INT32_MAX) return MOE_FAIL(RANGE, "text of %zu bytes: at most 2 GiB are encoded at once", len);
     moe__ids ids = {&t->alloc, NULL, 0, 0};
-    int st = encode_all(t, (const uint8_t *)text, len, flags, &ids);
+    int st = encode_all(t, (const uint8_t *)(text ? text : ""), len, flags, &ids);
     if (st >= 0) {
         *n = ids.n;
         if (ids.n > cap)
