@@ -24,4 +24,13 @@ else
 fi
 runs 0 "10_save_restore" "$EXAMPLES/10_save_restore" "$model" "$tmp/state"
 says out "10_save_restore: both go on alike" 'same 24 tokens'
+runs 0 "00_hello" "$EXAMPLES/00_hello" "$model"
+runs 0 "03_inspect" "$EXAMPLES/03_inspect" "$model"
+says out "03_inspect: the tensors" 'token_embd.weight'
+runs 0 "04_route_trace" "$EXAMPLES/04_route_trace" "$model" "The king and the"
+says out "04_route_trace: counts of each layer" '^layer  1: '
+runs 0 "09_batch_server" "$EXAMPLES/09_batch_server" "$model" 8
+says out "09_batch_server: the company does not matter" 'says the same'
+runs 0 "11_own_file" "$EXAMPLES/11_own_file" "$model"
+says out "11_own_file: from the archive as from the file" 'the same logits'
 finish
