@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Checks README.md and docs/: every block of C compiles, every relative link leads to a file.
+
+A block that contains `#include` stands for itself. Any other is put into a function that has the usual variables (model,
+session, sampler, tok, ids, ...), or in front of one if it defines functions. A block that follows a line
+`<!-- from FILE -->` must stand in that file, word by word.
+
+Usage: tools/check_docs.py [COMPILER WORD...]
+"""
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PRELUDE = """\
+#include <moe/ext.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+"""
+VARIABLES = """\
+extern int work(void);
+extern moe_model *model; extern moe_session *session; extern moe_sampler *sampler; extern const moe_tokenizer *tok;
+extern moe_token ids[256], id; extern size_t n, len; extern const char *path, *prompt; extern void *my_state;
+extern const char *piece;
+extern int observe(const moe_route_view *v, void *user);
+int work(void)
+{
+"""
+
+
+def blocks(text):
+    """Yields (line, origin, code) of every block of C."""
+    origin, code, start = None, None, 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if code is not None:
+            if line.strip() == "```":
+                yield start, origin, "\n".join(code) + "\n"
+                origin, code = None, None
+            else:
+                code.append(line)
+        elif line.strip() == "```c":
+            code, start = [], number + 1
+        elif match := re.fullmatch(r"<!-- from (\S+) -->", line.strip()):
+            origin = match.group(1)
+        elif line.strip():
+            origin = None
+
+
+def program(code):
+    if "#include" in code:
+        return code
+    if re.search(r"^(static|int|void) [^;=]*\)\n\{", code, re.M):
+        return PRELUDE + code
+    return PRELUDE + VARIABLES + code + "    return 0;\n}\n"
+
+
+def dedent(text):
+    lines = text.splitlines()
+    margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
+    return "\n".join(line[margin:] for line in lines).strip()
+
+
+def check_block(compiler, where, origin, code):
+    if origin:
+        wanted = dedent(code)
+        source = "\n".join(line.strip() for line in (ROOT / origin).read_text(encoding="utf-8").splitlines())
+        if "\n".join(line.strip() for line in wanted.splitlines()) not in source:
+            return [f"{where}: this is not what stands in {origin}"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "block.c"
+        path.write_text(program(code), encoding="utf-8")
+        run = subprocess.run([*compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-fsyntax-only",
+                              f"-I{ROOT / 'include'}", str(path)], capture_output=True, text=True, check=False)
+    return [f"{where}: does not compile\n{run.stderr}"] if run.returncode else []
+
+
+def check_links(path, text):
+    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target and not (path.parent / target).exists():
+            yield f"{path.relative_to(ROOT)}: there is no {target}"
+
+
+def main():
+    compiler = sys.argv[1:] or ["cc"]
+    paths = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
+    faults, n_blocks = [], 0
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        faults += check_links(path, text)
+        for line, origin, code in blocks(text):
+            faults += check_block(compiler, f"{path.relative_to(ROOT)}:{line}", origin, code)
+            n_blocks += 1
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{len(paths)} texts, {n_blocks} blocks of C, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
