@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* libmoe info: what a model file is. Opens without weights. */
-#include "json.h"
+#include "info.h"
 #include "out.h"
 #include "setup.h"
 #include "term.h"
@@ -16,19 +16,19 @@ static const char *name_of(const char *const *names, size_t n, int32_t i)
     return i >= 0 && (size_t)i < n && names[i] ? names[i] : "?";
 }
 
-static const char *score_name(int32_t i)
+const char *score_name(int32_t i)
 {
     static const char *const name[] = {NULL, "softmax", "identity"};
     return name_of(name, sizeof name / sizeof *name, i);
 }
 
-static const char *select_name(int32_t i)
+const char *select_name(int32_t i)
 {
     static const char *const name[] = {NULL, "top-k"};
     return name_of(name, sizeof name / sizeof *name, i);
 }
 
-static const char *weight_name(int32_t i)
+const char *weight_name(int32_t i)
 {
     static const char *const name[] = {NULL, "raw", "sum-to-one", "softmax-selected"};
     return name_of(name, sizeof name / sizeof *name, i);
@@ -41,7 +41,7 @@ static bool same_route(const moe_route_spec *a, const moe_route_spec *b)
 }
 
 /* Last layer, from `first` on, whose recipe is the one of `first`. */
-static uint32_t route_run(const moe_model *m, uint32_t n_layers, uint32_t first, const moe_route_spec *spec)
+uint32_t route_run(const moe_model *m, uint32_t n_layers, uint32_t first, const moe_route_spec *spec)
 {
     uint32_t last = first;
     for (uint32_t i = first + 1; i < n_layers; i++) {
@@ -52,7 +52,7 @@ static uint32_t route_run(const moe_model *m, uint32_t n_layers, uint32_t first,
     return last;
 }
 
-static const char *meta_text(const moe_model *m, const char *key, const char *none)
+const char *meta_text(const moe_model *m, const char *key, const char *none)
 {
     moe_meta v = MOE_META_INIT;
     return moe_model_meta_find(m, key, &v) == MOE_OK && v.type == MOE_META_STRING ? v.str : none;
@@ -146,7 +146,7 @@ static void print_layers(const moe_model *m, uint32_t n)
     }
 }
 
-static const char *type_name(int32_t type)
+const char *type_name(int32_t type)
 {
     const char *name = moe_type_name(type);
     return name ? name : "?";
@@ -210,168 +210,6 @@ static void print_kernels(void)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------- JSON */
-
-static void json_routes(struct json *j, const moe_model *m, uint32_t n_layers)
-{
-    json_open(j, "routers", '[');
-    for (uint32_t i = 0; i < n_layers; i++) {
-        moe_route_spec r = MOE_ROUTE_SPEC_INIT;
-        if (moe_model_get_route(m, i, &r) != MOE_OK) continue;
-        json_open_row(j, NULL, '{');
-        json_uint(j, "first_layer", i);
-        i = route_run(m, n_layers, i, &r);
-        json_uint(j, "last_layer", i);
-        json_text(j, "score", score_name(r.score));
-        json_text(j, "select", select_name(r.select));
-        json_uint(j, "top_k", r.top_k);
-        json_text(j, "weight", weight_name(r.weight));
-        json_real(j, "scale", (double)r.scale);
-        json_close(j);
-    }
-    json_close(j);
-}
-
-static void json_text_or_null(struct json *j, const char *key, const char *text)
-{
-    if (text)
-        json_text(j, key, text);
-    else
-        json_null(j, key);
-}
-
-static void json_words(struct json *j, const moe_model *m)
-{
-    const moe_tokenizer *t = NULL;
-    if (moe_model_tokenizer(m, &t) == MOE_OK) {
-        json_open(j, "tokenizer", '{');
-        json_text(j, "model", meta_text(m, "tokenizer.ggml.model", ""));
-        json_text_or_null(j, "pre", meta_text(m, "tokenizer.ggml.pre", NULL));
-        json_uint(j, "tokens", moe_tokenizer_size(t));
-        json_text_or_null(j, "chat_template", moe_tokenizer_chat_name(t));
-        json_close(j);
-    } else {
-        json_null(j, "tokenizer");
-    }
-    json_open_row(j, "voices", '[');
-    for (uint64_t i = 0; i < voice_count(m); i++) json_text_or_null(j, NULL, voice_name(m, i));
-    json_close(j);
-    json_text_or_null(j, "default_voice", voice_default(m));
-}
-
-static void json_summary(struct json *j, const moe_model *m, const moe_model_info *i, const char *path)
-{
-    const struct {
-        const char *key;
-        uint64_t value;
-    } number[] = {
-        {"bytes", i->bytes},
-        {"tensor_count", moe_model_tensor_count(m)},
-        {"parameters", i->n_params},
-        {"active_parameters", i->n_active},
-        {"layer_count", i->n_layers},
-        {"moe_layers", i->n_moe_layers},
-        {"experts", i->n_experts},
-        {"shared_experts", i->n_shared},
-        {"top_k", i->top_k},
-        {"dim", i->dim},
-        {"dim_ff_expert", i->dim_ff_expert},
-        {"dim_ff_dense", i->dim_ff_dense},
-        {"dim_ff_shared", i->dim_ff_shared},
-        {"heads", i->n_heads},
-        {"kv_heads", i->n_heads_kv},
-        {"dim_head", i->dim_head},
-        {"vocabulary", i->n_vocab},
-        {"training_context", i->n_ctx_train},
-    };
-    json_text(j, "file", path);
-    json_text(j, "name", i->name);
-    json_text(j, "family", i->arch);
-    json_text(j, "file_type", i->file_type);
-    for (size_t k = 0; k < sizeof number / sizeof *number; k++) json_uint(j, number[k].key, number[k].value);
-    json_routes(j, m, i->n_layers);
-    json_words(j, m);
-}
-
-static void json_layers(struct json *j, const moe_model *m, uint32_t n)
-{
-    json_open(j, "layers", '[');
-    for (uint32_t i = 0; i < n; i++) {
-        moe_layer_info l = MOE_LAYER_INFO_INIT;
-        if (moe_model_get_layer(m, i, &l) != MOE_OK) break;
-        json_open_row(j, NULL, '{');
-        json_text(j, "kind", l.ffn_kind == MOE_FFN_MOE ? "moe" : "dense");
-        json_uint(j, "experts", l.n_experts);
-        json_uint(j, "shared", l.n_shared);
-        json_uint(j, "dim_ff", l.dim_ff);
-        json_uint(j, "dim_ff_shared", l.dim_ff_shared);
-        json_uint(j, "heads", l.n_heads);
-        json_uint(j, "kv_heads", l.n_heads_kv);
-        json_uint(j, "dim_head", l.dim_head);
-        json_close(j);
-    }
-    json_close(j);
-}
-
-static void json_tensors(struct json *j, const moe_model *m)
-{
-    json_open(j, "tensors", '[');
-    for (size_t i = 0; i < moe_model_tensor_count(m); i++) {
-        moe_tensor_info t = MOE_TENSOR_INFO_INIT;
-        if (moe_model_tensor_at(m, i, &t) != MOE_OK) break;
-        json_open_row(j, NULL, '{');
-        json_text(j, "name", t.name);
-        json_text(j, "type", type_name(t.type));
-        json_open_row(j, "shape", '[');
-        for (uint32_t d = 0; d < t.n_dims && d < 4; d++) json_uint(j, NULL, t.dim[d]);
-        json_close(j);
-        json_uint(j, "bytes", t.bytes);
-        json_close(j);
-    }
-    json_close(j);
-}
-
-static void json_meta_value(struct json *j, const char *key, const moe_meta *v)
-{
-    switch (v->type) {
-    case MOE_META_STRING: json_bytes(j, key, v->str, (size_t)v->n); break;
-    case MOE_META_BOOL: json_bool(j, key, v->u64 != 0); break;
-    case MOE_META_F32:
-    case MOE_META_F64: json_real(j, key, v->f64); break;
-    case MOE_META_U64: json_uint(j, key, v->u64); break;
-    default: json_int(j, key, v->i64);
-    }
-}
-
-static void json_meta(struct json *j, const moe_model *m)
-{
-    json_open(j, "metadata", '{');
-    for (size_t i = 0; i < moe_model_meta_count(m); i++) {
-        moe_meta v = MOE_META_INIT, e = MOE_META_INIT;
-        if (moe_model_meta_at(m, i, &v) != MOE_OK) break;
-        if (v.type != MOE_META_ARRAY) {
-            json_meta_value(j, v.key, &v);
-            continue;
-        }
-        json_open_row(j, v.key, '[');
-        for (uint64_t k = 0; k < v.n && !out_failed() && moe_model_meta_elem(m, v.key, k, &e) == MOE_OK; k++)
-            json_meta_value(j, NULL, &e);
-        json_close(j);
-    }
-    json_close(j);
-}
-
-static void json_kernels(struct json *j)
-{
-    json_text(j, "isa", moe_cpu_isa());
-    json_open(j, "kernels", '{');
-    for (size_t i = 0; i < moe_kernel_count(); i++) {
-        const char *name, *isa;
-        if (moe_kernel_at(i, &name, &isa) == MOE_OK) json_text(j, name, isa);
-    }
-    json_close(j);
-}
-
 /* -------------------------------------------------------------------------------------------------------- */
 
 static void show_text(const struct settings *s, const moe_model *m, const moe_model_info *info,
@@ -382,19 +220,6 @@ static void show_text(const struct settings *s, const moe_model *m, const moe_mo
     if (s->meta) print_meta(m);
     if (s->tensors) print_tensors(m);
     if (s->kernels) print_kernels();
-}
-
-static void show_json(const struct settings *s, const moe_model *m, const moe_model_info *info,
-                      const char *path)
-{
-    struct json j = JSON_INIT;
-    json_open(&j, NULL, '{');
-    json_summary(&j, m, info, path);
-    if (s->layers) json_layers(&j, m, info->n_layers);
-    if (s->meta) json_meta(&j, m);
-    if (s->tensors) json_tensors(&j, m);
-    if (s->kernels) json_kernels(&j);
-    json_close(&j);
 }
 
 int cmd_info(const struct settings *s)
@@ -409,7 +234,7 @@ int cmd_info(const struct settings *s)
     if (status != MOE_OK)
         code = report(status, "cannot describe the model");
     else
-        (s->json ? show_json : show_text)(s, m, &info, model_path(s));
+        (s->json ? info_json : show_text)(s, m, &info, model_path(s));
     moe_model_release(m);
     return code;
 }
