@@ -3,21 +3,15 @@
  * Byte-level BPE: words from the pre-tokenizer, each a row of byte tokens whose pair of lowest rank merges
  * until none does (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2). Short words, nearly all of
  * them, are merged in place by looking for the lowest rank each time; long ones with a heap. A word met
- * before in the same text is copied from its first result.
+ * before in the same text is not merged again (memo.h).
  */
 #include <string.h>
 
 #include "base/status.h"
+#include "token/memo.h"
 #include "token/merge.h"
 
-#define SHORT_WORD 48u   /* symbols: below this a scan beats a heap */
-#define N_SEEN 2048u     /* words remembered per call, a power of two */
-#define MAX_SEEN_LEN 64u /* bytes: longer words are rare and seldom repeated */
-
-/* A word's place in the text and its tokens' place in the result. */
-typedef struct seen {
-    uint32_t at, len, out, n_out;
-} seen;
+#define SHORT_WORD 48u /* symbols: below this a scan beats a heap */
 
 static uint32_t pair_rank(const moe_tokenizer *t, moe_token left, moe_token right, moe_token *merged)
 {
@@ -88,8 +82,9 @@ static int encode_known(const moe_tokenizer *t, const uint8_t *s, size_t n, moe_
 }
 
 /* One word. Bytes without a token part it into stretches. */
-static int encode_word(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids)
+static int encode_word(const moe_tokenizer *t, const uint8_t *s, size_t n, void *arg, moe__ids *ids)
 {
+    (void)arg;
     if (t->pre->flags & MOE_PRE_IGNORE_MERGES) {
         const moe_token id = moe__token_find(t, s, n);
         if (id >= 0 && (t->attr[id] & MOE_ATTR_NORMAL) != 0) {
@@ -108,44 +103,17 @@ static int encode_word(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__
     return MOE_OK;
 }
 
-static size_t word_hash(const uint8_t *s, size_t n)
+int moe__bpe_encode(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids)
 {
-    uint32_t h = (uint32_t)n;
-    for (size_t i = 0; i < n; i++) h = (h ^ s[i]) * 0x01000193u;
-    return (h ^ h >> 15) & (N_SEEN - 1);
-}
-
-static int encode_words(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids, seen *memory)
-{
+    moe__memo *memo;
     moe__pretok_iter it;
     const uint8_t *word;
     size_t len;
+    int st = MOE_OK;
+    MOE_TRY(moe__memo_create(&memo, ids->alloc, n));
     moe__pretok_start(&it, t->pre, s, n);
-    while (moe__pretok_next(&it, &word, &len)) {
-        if (!memory || len > MAX_SEEN_LEN) {
-            MOE_TRY(encode_word(t, word, len, ids));
-            continue;
-        }
-        seen *m = &memory[word_hash(word, len)];
-        if (m->len == len && memcmp(s + m->at, word, len) == 0) {
-            MOE_TRY(moe__ids_reserve(ids, m->n_out));
-            memcpy(ids->v + ids->n, ids->v + m->out, m->n_out * sizeof *ids->v);
-            ids->n += m->n_out;
-            continue;
-        }
-        const size_t out = ids->n;
-        MOE_TRY(encode_word(t, word, len, ids));
-        *m = (seen){(uint32_t)(word - s), (uint32_t)len, (uint32_t)out, (uint32_t)(ids->n - out)};
-    }
-    return MOE_OK;
-}
-
-int moe__bpe_encode(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids)
-{
-    seen *memory = NULL;
-    /* Not worth its clearing for a short text. */
-    if (n > 256) MOE_TRY(MOE_NEW(ids->alloc, &memory, N_SEEN, "words of a text"));
-    const int st = encode_words(t, s, n, ids, memory);
-    moe__free(ids->alloc, memory);
+    while (st >= 0 && moe__pretok_next(&it, &word, &len))
+        st = moe__memo_encode(memo, t, s, word, len, encode_word, NULL, ids);
+    moe__free(ids->alloc, memo);
     return st;
 }

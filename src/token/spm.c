@@ -9,6 +9,7 @@
 
 #include "base/half.h"
 #include "base/status.h"
+#include "token/memo.h"
 #include "token/merge.h"
 #include "token/unicode.h"
 
@@ -80,28 +81,56 @@ static int emit(const moe_tokenizer *t, const uint8_t *s, const moe__symbol *sym
     return MOE_OK;
 }
 
-static int encode_normal(const moe_tokenizer *t, const uint8_t *s, size_t n, const moe__merge_room *room,
-                         moe__ids *ids)
+/* A stretch of the text as the model sees it. arg: the room to merge it in. */
+static int encode_stretch(const moe_tokenizer *t, const uint8_t *s, size_t n, void *arg, moe__ids *ids)
 {
-    const moe__symbol *v = room->v;
+    const moe__merge_room *room = arg;
     const size_t n_symbols = split(t, s, n, room->v);
     moe__merge_run(t, s, room, n_symbols, pair_spm);
     for (size_t i = 0; i < n_symbols; i++)
-        if (v[i].len > 0) MOE_TRY(emit(t, s, &v[i], ids));
+        if (room->v[i].len > 0) MOE_TRY(emit(t, s, &room->v[i], ids));
     return MOE_OK;
+}
+
+/*
+ * End of the stretch from i on that nothing merges with: if no token has a space behind another character, as
+ * is usual, a stretch is some spaces and what follows up to the next one; else the whole text.
+ */
+static size_t stretch_end(const moe_tokenizer *t, const uint8_t *s, size_t n, size_t i)
+{
+    if (!t->spaces_lead) return n;
+    while (i < n && s[i] == ' ') i++;
+    while (i < n && s[i] != ' ') i++;
+    return i;
+}
+
+static int encode_normal(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids)
+{
+    moe__merge_room room = {NULL, NULL};
+    moe__memo *memo = NULL;
+    size_t longest = 0;
+    int st;
+    for (size_t i = 0, end; i < n; i = end) {
+        end = stretch_end(t, s, n, i);
+        if (end - i > longest) longest = end - i;
+    }
+    MOE_TRY_GOTO(moe__merge_room_init(&room, ids->alloc, longest), done);
+    MOE_TRY_GOTO(moe__memo_create(&memo, ids->alloc, n), done);
+    for (size_t i = 0, end; i < n; i = end) {
+        end = stretch_end(t, s, n, i);
+        MOE_TRY_GOTO(moe__memo_encode(memo, t, s, s + i, end - i, encode_stretch, &room, ids), done);
+    }
+done:
+    moe__free(ids->alloc, memo);
+    moe__free(ids->alloc, room.heap);
+    return st;
 }
 
 int moe__spm_encode(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids)
 {
-    uint8_t *text = NULL;
-    moe__merge_room room = {NULL, NULL};
-    int st;
-    MOE_TRY_GOTO(MOE_NEW(ids->alloc, &text, n + 1, "text to encode"), done);
-    const size_t len = normalize(t, s, n, text);
-    MOE_TRY_GOTO(moe__merge_room_init(&room, ids->alloc, len), done);
-    st = encode_normal(t, text, len, &room, ids);
-done:
-    moe__free(ids->alloc, room.heap);
+    uint8_t *text;
+    MOE_TRY(MOE_NEW(ids->alloc, &text, n + 1, "text to encode"));
+    const int st = encode_normal(t, text, normalize(t, s, n, text), ids);
     moe__free(ids->alloc, text);
     return st;
 }

@@ -49,6 +49,7 @@ struct moe_tokenizer {
     moe_token special[8];      /* by MOE_TOKEN_* */
     int add_bos;
     int space_prefix;       /* spm: text begins with a space of its own, taken away again by decoding */
+    int spaces_lead;        /* spm: no token has a space behind another character */
     int trim_spaces;        /* spm: runs of spaces become one, none at the ends */
     int nfc;                /* text is brought into normal form C first */
     const moe__pretok *pre; /* gpt2 only */

@@ -113,11 +113,25 @@ static int load_normalizer(moe_tokenizer *t, const moe__file *f)
                     t->name, KEY_NORMALIZER, name);
 }
 
+/* Is every space of every token at its start? Then nothing merges across the beginning of a run of spaces. */
+static int spaces_lead(const moe_tokenizer *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        size_t len;
+        const uint8_t *s = moe__token_bytes(t, (moe_token)i, &len);
+        if ((t->attr[i] & (MOE_ATTR_NORMAL | MOE_ATTR_USER)) == 0) continue;
+        for (size_t k = 1; k < len; k++)
+            if (s[k] == ' ' && s[k - 1] != ' ') return 0;
+    }
+    return 1;
+}
+
 static int load_flags(moe_tokenizer *t, const moe__file *f)
 {
     const char *pre = "default", *jinja = NULL;
     t->add_bos = t->spm;
     t->space_prefix = t->spm;
+    t->spaces_lead = t->spm && spaces_lead(t);
     if (!t->spm) {
         MOE_TRY(optional_str(f, KEY("pre"), &pre));
         t->pre = moe__pretok_find(pre);

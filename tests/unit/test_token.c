@@ -581,6 +581,57 @@ static void long_words_are_merged_alike(void **state)
     free(text);
 }
 
+/*
+ * Texts of llama models are cut before spaces when no token has a space inside. A token that has one, of
+ * letters that do not occur, must therefore change nothing but the speed.
+ */
+static void cutting_at_spaces_changes_nothing(void **state)
+{
+    (void)state;
+    const char *tokens[N_SPM + 1];
+    float scores[N_SPM + 1];
+    memcpy(tokens, spm_tokens, sizeof spm_tokens);
+    memcpy(scores, spm_scores, sizeof spm_scores);
+    tokens[N_SPM] = "x\xe2\x96\x81y";
+    scores[N_SPM] = -20;
+    vocab v = spm;
+    v.tokens = tokens;
+    v.scores = scores;
+    v.types = "23366611111114161";
+    v.n_tokens = N_SPM + 1;
+    moe_tokenizer *cut = tokenizer_of(&spm), *whole = tokenizer_of(&v);
+    uint32_t seed = 3;
+    for (int round = 0; round < 500; round++) {
+        char text[700];
+        moe_token a[800], b[800];
+        size_t n_a, n_b;
+        const size_t n = (size_t)round % sizeof text;
+        for (size_t i = 0; i < n; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            text[i] = "  aabb\n\xc3"[seed >> 29];
+        }
+        assert_int_equal(moe_tokenizer_encode(cut, text, n, 0, a, 800, &n_a), MOE_OK);
+        assert_int_equal(moe_tokenizer_encode(whole, text, n, 0, b, 800, &n_b), MOE_OK);
+        assert_int_equal(n_a, n_b);
+        assert_memory_equal(a, b, n_a * sizeof *a);
+    }
+    moe_tokenizer_free(cut);
+    moe_tokenizer_free(whole);
+    /* A token with a space inside is used where it fits: space + y is made first, then x + that.
+     */
+    static const char *const inner[] = {"<unk>", "x", "\xe2\x96\x81", "y", "\xe2\x96\x81y", "x\xe2\x96\x81y"};
+    static const float inner_scores[] = {0, -1, -1, -1, -2, -3};
+    const vocab w = {.model = "llama",
+                     .tokens = inner,
+                     .n_tokens = 6,
+                     .types = "211111",
+                     .scores = inner_scores,
+                     .space_prefix = 1};
+    moe_tokenizer *t = tokenizer_of(&w);
+    encodes(t, "x yx y", 0, IDS(5, 5));
+    moe_tokenizer_free(t);
+}
+
 /* Pieces always cover the text, whatever its bytes, and cutting them again changes nothing for one-stage
  * rules. */
 static void pieces_cover_any_bytes(void **state)
@@ -628,6 +679,7 @@ int main(void)
         cmocka_unit_test(doubles_are_harmless),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(long_words_are_merged_alike),
+        cmocka_unit_test(cutting_at_spaces_changes_nothing),
         cmocka_unit_test(pieces_cover_any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
