@@ -79,7 +79,7 @@ def check_block(compiler, where, origin, code):
 
 
 def check_links(path, text):
-    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    text = re.sub(r"```.*?```|^    .*?$", "", text, flags=re.S | re.M)
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if "://" not in target and not (path.parent / target).exists():
             yield f"{path.relative_to(ROOT)}: there is no {target}"
