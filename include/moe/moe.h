@@ -216,7 +216,8 @@ typedef struct moe_allocator {
 
 /**
  * Receives log lines (no line end). May be called from several threads at once. Without a logger nothing is
- * said. The library has nothing to log yet: what fails is told by moe_last_error() alone.
+ * said. The library says little, and nothing that a program needs: what fails is told by moe_last_error()
+ * alone.
  */
 typedef struct moe_logger {
     size_t size;      /**< sizeof(moe_logger) */
@@ -230,14 +231,11 @@ typedef struct moe_logger {
 #define MOE_LOGGER_INIT {sizeof(moe_logger), 0, 0, NULL, NULL}
 
 /* Stages that report progress. */
-#define MOE_PROGRESS_LOAD 1     /**< done/total in bytes of weights read; mapped ones report nothing */
+#define MOE_PROGRESS_LOAD 1     /**< done/total in bytes of weights read; mapped ones do not count */
 #define MOE_PROGRESS_PREFILL 2  /**< done/total in tokens of one eval, reported between its sub-batches */
 #define MOE_PROGRESS_QUANTIZE 3 /**< done/total in bytes of source weights */
 
-/**
- * One progress report. `done` rises to `total`; while a model is loaded it may do so twice, first for the
- * dense weights, then for the experts.
- */
+/** One progress report. `done` rises towards `total`, which may be 0 (a mapped model has nothing to read). */
 typedef struct moe_progress {
     size_t size;      /**< sizeof(moe_progress) of the library */
     int32_t stage;    /**< MOE_PROGRESS_* */
@@ -264,12 +262,12 @@ typedef int (*moe_progress_fn)(const moe_progress *p, void *user);
 typedef struct moe_model_options {
     size_t size;                    /**< sizeof(moe_model_options) */
     uint32_t flags;                 /**< MOE_OPEN_* */
-    int32_t n_threads;              /**< for loading; not negative. Loading uses one thread so far */
+    int32_t n_threads;              /**< threads that read weights; 0 = one per usable CPU; at most 1024 */
     uint64_t memory_budget;         /**< most bytes that opening may allocate; 0 = no limit. Less than
                                          needed is refused with #MOE_E_FULL and the need in the message */
     const char *isa_max;            /**< highest level, e.g. "avx2" or "ref"; NULL = best of this CPU */
     const moe_allocator *allocator; /**< for the model and its sessions; copied; NULL = malloc */
-    const moe_logger *logger;       /**< NULL = silent; see moe_logger */
+    const moe_logger *logger;       /**< copied; NULL = silent */
     moe_progress_fn progress;       /**< load progress; may be NULL */
     void *progress_user;            /**< handed to progress */
 } moe_model_options;
