@@ -196,7 +196,7 @@ static inline void store4(float *y, __m128 v, size_t n)
  * M is the macro that computes minima, or NO_MIN.
  */
 #define NO_MIN(b) _mm256_setzero_si256()
-#define FEW_256(type, mode, offset_bits, has_min, M, dmin_at) \
+#define FEW_256_ROWS(type, mode, offset_bits, has_min, M, dmin_at) \
     ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, const uint8_t *ahead) \
     { \
         __m128 acc = _mm_setzero_ps(), accm = _mm_setzero_ps(); \
@@ -223,7 +223,10 @@ static inline void store4(float *y, __m128 v, size_t n)
                 accm = _mm_fmadd_ps(_mm_mul_ps(halves4(b, dmin_at), dx), _mm_cvtepi32_ps(ymm_sum4(m[0], m[1], m[2], m[3])), accm); \
         } \
         return has_min ? _mm_sub_ps(acc, accm) : acc; \
-    } \
+    }
+
+/* All rows and columns by few4_<type>. */
+#define FEW_DRIVER(type) \
     static void few_##type(const moe__gemm *g) \
     { \
         for (size_t r = 0; r < g->n_rows; r += FEW_ROWS) { \

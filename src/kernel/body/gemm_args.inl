@@ -14,7 +14,7 @@ static inline const uint8_t *col_at(const moe__gemm *g, size_t c)
 
 /*
  * Few columns are bound by memory, and rows are too short for the hardware's own prefetching: while a group of n rows is computed, the group
- * AHEAD_BYTES or more further on is asked for. An address past the end does no harm.
+ * AHEAD_BYTES or more further on is asked for, into the second-level cache. An address past the end does no harm.
  */
 #define AHEAD_BYTES 12288u
 static inline const uint8_t *ahead_of(const moe__gemm *g, size_t r, size_t n)
@@ -24,7 +24,8 @@ static inline const uint8_t *ahead_of(const moe__gemm *g, size_t r, size_t n)
 }
 ALWAYS_INLINE void fetch(const uint8_t *p, const size_t bytes)
 {
-    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)((uintptr_t)p + i), _MM_HINT_T0);
+#pragma GCC unroll 64
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)((uintptr_t)p + i), _MM_HINT_T1);
 }
 
 /* Columns of one pass over the weights in the tile kernels: their sums wait in the first-level cache. */

@@ -100,10 +100,12 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
                 const uint8_t *rows[VI_LANES]; \
                 pass p; \
                 tile256 t; \
+                const uint8_t *ahead = ahead_of(g, r0, VI_LANES); \
                 const size_t n = pass_begin(&p, g, c0); \
                 for (size_t r = 0; r < VI_LANES; r++) rows[r] = row_at(g, r0 + r); \
                 for (size_t b = 0; b < g->n / 256; b++) { \
                     size_t c = 0; \
+                    fetch(ahead + b * (VI_LANES * sizeof(moe__##type)), VI_LANES * sizeof(moe__##type)); \
                     unpack_##type(&t, rows, b * sizeof(moe__##type), mode); \
                     for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS) \
                         tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS); \

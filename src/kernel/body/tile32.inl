@@ -87,12 +87,16 @@ ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, si
                 const uint8_t *rows[VI_LANES]; \
                 pass p; \
                 tile32 t[CHUNK]; \
+                const uint8_t *ahead = ahead_of(g, r0, VI_LANES); \
                 const size_t n = pass_begin(&p, g, c0); \
                 for (size_t r = 0; r < VI_LANES; r++) rows[r] = row_at(g, r0 + r); \
                 for (size_t b = 0; b < n_blocks; b += CHUNK) { \
                     const size_t nb = n_blocks - b < CHUNK ? n_blocks - b : CHUNK; \
                     size_t c = 0; \
-                    for (size_t i = 0; i < nb; i++) unpack_##type(&t[i], rows, (b + i) * sizeof(moe__##type)); \
+                    for (size_t i = 0; i < nb; i++) { \
+                        fetch(ahead + (b + i) * (VI_LANES * sizeof(moe__##type)), VI_LANES * sizeof(moe__##type)); \
+                        unpack_##type(&t[i], rows, (b + i) * sizeof(moe__##type)); \
+                    } \
                     for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS) \
                         tile32_cols(t, nb, &p, c, b * sizeof(moe__act32), fit, mode, offset, has_min, TILE_COLS); \
                     if (c < p.n_cols) tile32_cols(t, nb, &p, c, b * sizeof(moe__act32), fit, mode, offset, has_min, TILE_COLS / 2); \

@@ -4,18 +4,25 @@
  * turn: that is half the shuffles or less. quant/blocks.h has the layouts, quant/unpack.h the meaning.
  */
 
-/* Byte k of each dword as a pair of equal 16-bit numbers; as a 32-bit number. */
-static inline vi byte_pair(vi x, int k)
+/* Byte k of each dword, unsigned: as a 32-bit number, or as a pair of equal 16-bit numbers. */
+ALWAYS_INLINE vi byte_alone(vi x, int k)
 {
-    const vi b = vi_and(vi_srl(x, 8 * k), vi_set1_32(0xff));
-    return vi_or(b, vi_sll(b, 16));
+    static const uint32_t idx[4] = {0x80808000u, 0x80808004u, 0x80808008u, 0x8080800cu};
+    return vi_shuffle8(x, vi_add(vi_bcast128(idx), vi_set1_32(k)));
 }
-static inline vi byte_signed(vi x, int k) { return vi_sra(vi_sll(x, 24 - 8 * k), 24); }
+ALWAYS_INLINE vi byte_pair(vi x, int k)
+{
+    static const uint32_t idx[4] = {0x80008000u, 0x80048004u, 0x80088008u, 0x800c800cu};
+    return vi_shuffle8(x, vi_add(vi_bcast128(idx), vi_set1_32(k | k << 16)));
+}
+/* The same as a scale: what scale_form() makes of it. */
+ALWAYS_INLINE vi byte_scale(vi x, int k) { return MOE_VNNI ? byte_alone(x, k) : byte_pair(x, k); }
+ALWAYS_INLINE vi byte_signed(vi x, int k) { return vi_sra(vi_sll(x, 24 - 8 * k), 24); }
 /* Two signed numbers as a pair of 16-bit numbers. */
-static inline vi pair(vi lo, vi hi) { return vi_or(vi_and(lo, vi_set1_32(0xffff)), vi_sll(hi, 16)); }
+ALWAYS_INLINE vi pair(vi lo, vi hi) { return vi_or(vi_and(lo, vi_set1_32(0xffff)), vi_sll(hi, 16)); }
 
 /* 8 scales and 8 minima of 6 bits in dwords s[1..3]; s[0] holds d and dmin. */
-ALWAYS_INLINE void unpack_scale_min(tile256 *t, const vi s[4], const int mode)
+ALWAYS_INLINE void unpack_scale_min(tile256 *t, const vi s[4])
 {
     const vi m6 = vi_set1_32(0x3f3f3f3f), m4 = vi_set1_32(0x0f0f0f0f), top = vi_set1_32(0x30303030);
     const vi scale_lo = vi_and(s[1], m6), min_lo = vi_and(s[2], m6);
@@ -25,8 +32,8 @@ ALWAYS_INLINE void unpack_scale_min(tile256 *t, const vi s[4], const int mode)
     t->dmin = vf_low_halves(vi_srl(s[0], 16));
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++) {
-        t->scale[k] = scale_form(byte_signed(scale_lo, k), mode);
-        t->scale[k + 4] = scale_form(byte_signed(scale_hi, k), mode);
+        t->scale[k] = byte_scale(scale_lo, k);
+        t->scale[k + 4] = byte_scale(scale_hi, k);
         t->corr[k] = byte_pair(min_lo, k);
         t->corr[k + 4] = byte_pair(min_hi, k);
     }
@@ -34,10 +41,11 @@ ALWAYS_INLINE void unpack_scale_min(tile256 *t, const vi s[4], const int mode)
 
 ALWAYS_INLINE void unpack_q4_k(tile256 *t, const uint8_t *const *row, size_t off, const int mode)
 {
+    (void)mode;
     const vi m4 = vi_set1_8(15);
     vi s[4];
     vi_rows16(row, off, s);
-    unpack_scale_min(t, s, mode);
+    unpack_scale_min(t, s);
     for (int i = 0; i < 8; i++) { /* 16 bytes: half of a pair of groups */
         vi v[4], *q = t->q + i / 2 * 16 + i % 2 * 4;
         vi_rows16(row, off + offsetof(moe__q4_k, qs) + 16 * (size_t)i, v);
@@ -51,10 +59,11 @@ ALWAYS_INLINE void unpack_q4_k(tile256 *t, const uint8_t *const *row, size_t off
 
 ALWAYS_INLINE void unpack_q5_k(tile256 *t, const uint8_t *const *row, size_t off, const int mode)
 {
+    (void)mode;
     const vi m4 = vi_set1_8(15), bit = vi_set1_8(16);
     vi s[4], h[8];
     vi_rows16(row, off, s);
-    unpack_scale_min(t, s, mode);
+    unpack_scale_min(t, s);
     vi_rows16(row, off + offsetof(moe__q5_k, qh), h);
     vi_rows16(row, off + offsetof(moe__q5_k, qh) + 16, h + 4);
     for (int i = 0; i < 8; i++) {
@@ -109,6 +118,7 @@ ALWAYS_INLINE void unpack_q6_k(tile256 *t, const uint8_t *const *row, size_t off
 
 ALWAYS_INLINE void unpack_q2_k(tile256 *t, const uint8_t *const *row, size_t off, const int mode)
 {
+    (void)mode;
     const vi m2 = vi_set1_8(3), m4 = vi_set1_8(15), dd = vi_rows32(row, off + offsetof(moe__q2_k, d));
     vi s[4];
     t->d = vf_low_halves(vi_and(dd, vi_set1_32(0xffff)));
@@ -117,9 +127,9 @@ ALWAYS_INLINE void unpack_q2_k(tile256 *t, const uint8_t *const *row, size_t off
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++) {
         const vi lo = vi_and(s[j / 2], m4), hi = vi_and(vi_srl(s[j / 2], 4), m4);
-        t->scale[2 * j] = scale_form(byte_signed(lo, j % 2 * 2), mode);
-        t->scale[2 * j + 1] = scale_form(byte_signed(lo, j % 2 * 2 + 1), mode);
-        t->corr[j] = pair(byte_signed(hi, j % 2 * 2), byte_signed(hi, j % 2 * 2 + 1));
+        t->scale[2 * j] = byte_scale(lo, j % 2 * 2);
+        t->scale[2 * j + 1] = byte_scale(lo, j % 2 * 2 + 1);
+        t->corr[j] = pair(byte_alone(hi, j % 2 * 2), byte_alone(hi, j % 2 * 2 + 1));
     }
     for (int i = 0; i < 4; i++) {
         vi v[4], *q = t->q + i / 2 * 32 + i % 2 * 4;

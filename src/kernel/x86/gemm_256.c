@@ -19,6 +19,9 @@
 #include "kernel/body/tile256.inl"
 #include "kernel/body/unpack256.inl"
 #include "kernel/body/few256.inl"
+#if MOE_VNNI && MOE_VEC == 512
+#include "kernel/body/few256_vnni.inl"
+#endif
 
 #if MOE_VNNI
 #define WIDE BY_MUL
@@ -31,7 +34,7 @@
 #endif
 
 /* Fewer columns than this are computed one by one from the rows as they are. */
-#define MIN_TILE 4
+#define MIN_TILE (MOE_VEC == 512 ? 3 : 2)
 
 #define GEMM(type) \
     void MOE_FN(gemm_##type)(const moe__gemm *g) \
@@ -47,12 +50,27 @@ TILE_256(q5_k, 8, FIT(8, 4), FIT(BY_MUL, BY_PAIRS), 0, 1)
 TILE_256(q6_k, 16, FIT(4, 2), FIT(BY_MUL, BY_PAIRS), 5, 0)
 TILE_256(iq4_xs, 8, FIT(8, 1), WIDE, LEVELS_OFFSET, 0)
 
-FEW_256(q2_k, BY_PAIRS, 0, 1, m_q2_k, offsetof(moe__q2_k, dmin))
-FEW_256(q3_k, BY_PAIRS, 2, 0, NO_MIN, 0)
-FEW_256(q4_k, BY_PAIRS, 0, 1, m_q4_k, offsetof(moe__q4_k, dmin))
-FEW_256(q5_k, BY_PAIRS, 0, 1, m_q5_k, offsetof(moe__q5_k, dmin))
-FEW_256(q6_k, BY_PAIRS, 5, 0, NO_MIN, 0)
-FEW_256(iq4_xs, WIDE, LEVELS_OFFSET, 0, NO_MIN, 0)
+#if MOE_VNNI && MOE_VEC == 512
+FEW_256(q2_k, 16, 0, 1)
+FEW_256(q3_k, 16, 2, 0)
+FEW_256(q4_k, 8, 0, 1)
+FEW_256(q5_k, 8, 0, 1)
+FEW_256(q6_k, 16, 5, 0)
+#else
+FEW_256_ROWS(q2_k, BY_PAIRS, 0, 1, m_q2_k, offsetof(moe__q2_k, dmin))
+FEW_256_ROWS(q3_k, BY_PAIRS, 2, 0, NO_MIN, 0)
+FEW_256_ROWS(q4_k, BY_PAIRS, 0, 1, m_q4_k, offsetof(moe__q4_k, dmin))
+FEW_256_ROWS(q5_k, BY_PAIRS, 0, 1, m_q5_k, offsetof(moe__q5_k, dmin))
+FEW_256_ROWS(q6_k, BY_PAIRS, 5, 0, NO_MIN, 0)
+#endif
+FEW_256_ROWS(iq4_xs, WIDE, LEVELS_OFFSET, 0, NO_MIN, 0)
+
+FEW_DRIVER(q2_k)
+FEW_DRIVER(q3_k)
+FEW_DRIVER(q4_k)
+FEW_DRIVER(q5_k)
+FEW_DRIVER(q6_k)
+FEW_DRIVER(iq4_xs)
 
 GEMM(q2_k)
 GEMM(q3_k)

@@ -27,7 +27,7 @@
 #endif
 
 /* Fewer columns than this are computed one by one from the rows as they are. */
-#define MIN_TILE 4
+#define MIN_TILE (MOE_VEC == 512 ? 3 : 2)
 
 #define GEMM(type) \
     void MOE_FN(gemm_##type)(const moe__gemm *g) \
