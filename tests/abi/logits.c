@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* logits MODEL: writes the bits of all logits of a fixed prompt, evaluated in two batches. Only moe.h is used. */
+#include <moe/moe.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#define N 40
+
+static int print_row(const moe_session *s, size_t row)
+{
+    const float *x;
+    size_t n;
+    if (moe_session_logits(s, row, &x, &n) != MOE_OK) return -1;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        printf("%08x\n", (unsigned)bits);
+    }
+    return 0;
+}
+
+static int run(const char *path)
+{
+    moe_model *m = NULL;
+    moe_session *s = NULL;
+    moe_model_info info = MOE_MODEL_INFO_INIT;
+    moe_session_options o = MOE_SESSION_OPTIONS_INIT;
+    moe_token id[N];
+    o.n_ctx = 128;
+    o.n_threads = 2;
+    int bad = moe_model_open(&m, path, NULL) != MOE_OK || moe_session_create(&s, m, &o) != MOE_OK ||
+              moe_model_get_info(m, &info) != MOE_OK;
+    for (int i = 0; i < N && !bad; i++) id[i] = (moe_token)((i * 7 + 3) % (int)info.n_vocab);
+    for (int i = 0; i < 2 && !bad; i++) bad = moe_session_eval(s, id + i * N / 2, N / 2) != MOE_OK || print_row(s, 0) < 0;
+    if (bad) fprintf(stderr, "%s: %s\n", path, moe_last_error());
+    moe_session_free(s);
+    moe_model_release(m);
+    return bad;
+}
+
+int main(int argc, char **argv) { return argc == 2 ? run(argv[1]) : 2; }
