@@ -155,7 +155,7 @@ static int read_entry(moe__reader *r, moe__pool *pool, moe__meta_entry *e)
 static int index_fail(const moe__reader *r, int status, uint64_t at)
 {
     char why[96];
-    snprintf(why, sizeof why, "%s", moe__last_error());
+    snprintf(why, sizeof why, "%.90s", moe__last_error());
     return moe__reader_fail(r, status, at, "%s", why);
 }
 
@@ -339,7 +339,7 @@ static int read_alignment(const moe__reader *r, const moe__metas *metas, uint64_
 static int parse(moe__file *f, moe__reader *r, size_t shard, moe__metas *metas)
 {
     uint64_t n_tensors, n_kv, alignment, start;
-    uint32_t version;
+    uint32_t version = 0;
     const size_t first = f->n_tensors;
     MOE_TRY(read_version(r, &version));
     if (shard == 0) f->version = version;

@@ -110,7 +110,7 @@ static int check_slot(const moe__kind *k, moe_sample_stage *spec, moe__slot slot
                     moe__slot_name(slot), x, f->min, f->max);
 }
 
-static int check_data(const moe__kind *k, const moe_sample_stage *spec)
+static int check_arrays(const moe__kind *k, const moe_sample_stage *spec)
 {
     const int ids = (k->flags & MOE_KIND_IDS) != 0, values = (k->flags & MOE_KIND_VALUES) != 0;
     if (spec->n_data == 0) return MOE_OK;
@@ -135,5 +135,5 @@ static int check_data(const moe__kind *k, const moe_sample_stage *spec)
 int moe__kind_complete(const moe__kind *k, moe_sample_stage *spec)
 {
     for (int slot = MOE_SLOT_N; slot <= MOE_SLOT_C; slot++) MOE_TRY(check_slot(k, spec, (moe__slot)slot));
-    return check_data(k, spec);
+    return check_arrays(k, spec);
 }

@@ -42,8 +42,8 @@ int moe__tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, size_t n
     int first = 1;
     *len = 0;
     for (size_t i = 0; i < n; i++) {
-        const uint8_t *s;
-        size_t k;
+        const uint8_t *s = NULL;
+        size_t k = 0;
         MOE_TRY(shown_bytes(t, ids[i], flags, first, &s, &k));
         if (first && begins(t, ids[i], flags)) first = 0;
         if (k > SIZE_MAX / 2 - out) return MOE_FAIL(RANGE, "the text would be too long");
@@ -97,8 +97,8 @@ int moe__tokenizer_stream(const moe_tokenizer *t, moe_stream *st, moe_token id, 
         if (next.n > 0) put_whole(&o, "\xef\xbf\xbd", 3);
         next.n = 0;
     } else {
-        const uint8_t *s;
-        size_t k;
+        const uint8_t *s = NULL;
+        size_t k = 0;
         MOE_TRY(shown_bytes(t, id, next.flags, (next.flags & STREAM_BEGUN) == 0, &s, &k));
         if (begins(t, id, next.flags)) next.flags |= STREAM_BEGUN;
         for (size_t i = 0; i < k; i++) feed(&next, &o, s[i]);

@@ -25,13 +25,13 @@ enum {
     N_T = 28
 };
 
-typedef struct work {
+typedef struct nfc_work {
     const moe__allocator *alloc;
     uint8_t *out; /* the result, owned */
     size_t n_out, cap_out;
     uint32_t *ch; /* a piece, owned */
     size_t n_ch, cap_ch;
-} work;
+} nfc_work;
 
 static uint32_t class_of(uint32_t cp)
 {
@@ -77,7 +77,7 @@ static uint32_t compose(uint32_t a, uint32_t b)
     return 0;
 }
 
-static int add_char(work *w, uint32_t cp)
+static int add_char(nfc_work *w, uint32_t cp)
 {
     if (w->n_ch == w->cap_ch) {
         const size_t cap = w->cap_ch ? 2 * w->cap_ch : 64;
@@ -90,7 +90,7 @@ static int add_char(work *w, uint32_t cp)
 }
 
 /* Adds the full decomposition of cp. Second parts do not decompose further, so a short stack of them does. */
-static int add_decomposed(work *w, uint32_t cp)
+static int add_decomposed(nfc_work *w, uint32_t cp)
 {
     uint32_t rest[8];
     size_t n = 0;
@@ -108,7 +108,7 @@ static int add_decomposed(work *w, uint32_t cp)
 }
 
 /* Stable sort of ch[0..n), all of class > 0, by class: insertion for the usual few, counting for many. */
-static int sort_marks(work *w, uint32_t *ch, size_t n)
+static int sort_marks(nfc_work *w, uint32_t *ch, size_t n)
 {
     if (n <= 24) {
         for (size_t i = 1; i < n; i++) {
@@ -130,7 +130,7 @@ static int sort_marks(work *w, uint32_t *ch, size_t n)
     return MOE_OK;
 }
 
-static int sort_piece(work *w)
+static int sort_piece(nfc_work *w)
 {
     for (size_t i = 0; i < w->n_ch;) {
         size_t end = i;
@@ -143,7 +143,7 @@ static int sort_piece(work *w)
 
 /* Joins each mark with the last starter before it unless one of the same or a higher class stands between
  * them (UAX 15, D117). */
-static void compose_piece(work *w)
+static void compose_piece(nfc_work *w)
 {
     size_t n = 0, starter = SIZE_MAX;
     uint32_t last = 0; /* class of the character before, if it stayed behind the starter */
@@ -163,7 +163,7 @@ static void compose_piece(work *w)
     w->n_ch = n;
 }
 
-static int append(work *w, const uint8_t *s, size_t n)
+static int append(nfc_work *w, const uint8_t *s, size_t n)
 {
     if (n > w->cap_out - w->n_out) {
         size_t cap = w->cap_out;
@@ -184,7 +184,7 @@ static uint32_t look(const uint8_t *s, size_t n, size_t *len, uint32_t *cp)
 }
 
 /* One piece: s[0..n) begins with a character of any class, the others are not of class 0. */
-static int normalise_piece(work *w, const uint8_t *s, size_t n)
+static int normalise_piece(nfc_work *w, const uint8_t *s, size_t n)
 {
     uint32_t cp;
     w->n_ch = 0;
@@ -205,7 +205,7 @@ static int normalise_piece(work *w, const uint8_t *s, size_t n)
     return MOE_OK;
 }
 
-static int normalise(work *w, const uint8_t *s, size_t n)
+static int normalise(nfc_work *w, const uint8_t *s, size_t n)
 {
     for (size_t i = 0; i < n;) {
         size_t len, next;
@@ -232,7 +232,7 @@ int moe__nfc(const moe__allocator *a, const uint8_t *s, size_t n, uint8_t **out,
         i += len;
     }
     if (i >= n) return MOE_OK;
-    work w = {a, NULL, 0, 0, NULL, 0, 0};
+    nfc_work w = {a, NULL, 0, 0, NULL, 0, 0};
     int st;
     MOE_TRY_GOTO(MOE_NEW(a, &w.out, n + 64, "normalised text"), done);
     w.cap_out = n + 64;
