@@ -13,8 +13,8 @@ static int copy_options(moe_model_options *out, moe__allocator *alloc, const moe
     if (o) MOE_TRY(moe__opts_copy(out, sizeof *out, o, "moe_model_options"));
     if (out->flags & ~(MOE_OPEN_NO_MMAP | MOE_OPEN_METADATA_ONLY | MOE_OPEN_CHECK_DATA | MOE_OPEN_RESIDENT))
         return MOE_FAIL(INVALID, "model options: flags 0x%x are unknown", out->flags);
-    if (out->n_threads < 0)
-        return MOE_FAIL(INVALID, "model options: n_threads %d is negative", out->n_threads);
+    if (out->n_threads < 0 || (uint32_t)out->n_threads > MOE_TEAM_MAX)
+        return MOE_FAIL(INVALID, "model options: n_threads %d: expected 0 to %u", out->n_threads, MOE_TEAM_MAX);
     return moe__allocator_init(alloc, out->allocator);
 }
 

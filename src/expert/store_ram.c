@@ -2,8 +2,10 @@
 /* The resident store: all experts in one private block, read at open. For files that cannot be mapped, and
  * for hosts that must never fault. */
 #include "base/alloc.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "model/model.h"
+#include "model/pieces.h"
 
 typedef struct ram_store {
     moe__store base;
@@ -13,12 +15,12 @@ typedef struct ram_store {
 } ram_store;
 
 static const moe__role ram_roles[3] = {ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS};
-#define READ_BYTES ((size_t)16 << 20) /* between two progress reports */
 
 static uint64_t ram_overhead(const moe_model *m)
 {
-    return MOE_BLOCK_BYTES(sizeof(ram_store)) +
-           MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * 3 * sizeof(uint64_t));
+    const uint64_t n = (uint64_t)m->hp.n_layers * 3;
+    return MOE_BLOCK_BYTES(sizeof(ram_store)) + MOE_BLOCK_BYTES(n * sizeof(uint64_t)) +
+           2 * MOE_BLOCK_BYTES(n * sizeof(void *)) + moe__team_bytes(m->load_threads);
 }
 
 /* Matrices start on cache lines. */
@@ -42,25 +44,29 @@ static void ram_close(moe__store *base)
     moe__free(&s->model->alloc, s);
 }
 
-static int read_all(ram_store *s, const moe_model_options *o, uint64_t total)
+/* Lists the tensors and where each goes, then reads them with all loading threads. */
+static int read_all(ram_store *s, const moe_model_options *o)
 {
     const moe_model *m = s->model;
-    uint64_t at = 0, done = 0;
-    for (uint32_t l = 0; l < m->hp.n_layers; l++)
+    const size_t most = (size_t)m->hp.n_layers * 3;
+    moe__piece_list list = {0};
+    uint64_t at = 0, bytes = 0;
+    int st = MOE_NEW(&m->alloc, &list.tensor, most, "expert store");
+    if (st == MOE_OK) st = MOE_NEW(&m->alloc, &list.dst, most, "expert store");
+    for (uint32_t l = 0; st == MOE_OK && l < m->hp.n_layers; l++)
         for (uint32_t i = 0; i < 3 && m->layers[l].is_moe; i++) {
             const moe__tensor *t = m->layers[l].tensor[ram_roles[i]];
             s->first[l * 3 + i] = at;
-            for (uint64_t off = 0; off < t->bytes; off += READ_BYTES) {
-                const size_t n = t->bytes - off < READ_BYTES ? (size_t)(t->bytes - off) : READ_BYTES;
-                MOE_TRY(moe__file_tensor_read(m->file, t, off, s->block + at + off, n));
-                done += n;
-                const moe_progress p = {sizeof p, MOE_PROGRESS_LOAD, 0, done, total};
-                if (o && o->progress && o->progress(&p, o->progress_user) != 0)
-                    return MOE_FAIL(ABORTED, "loading was stopped by the progress callback");
-            }
+            list.tensor[list.n] = t;
+            list.dst[list.n++] = s->block + at;
             at += moe__padded(t->bytes);
+            bytes += t->bytes;
         }
-    return MOE_OK;
+    if (st == MOE_OK)
+        st = moe__pieces_run(m, o, &list, moe__piece_read, m->dense_bytes, m->dense_bytes + bytes);
+    moe__free(&m->alloc, (void *)list.tensor);
+    moe__free(&m->alloc, (void *)list.dst);
+    return st;
 }
 
 static int ram_open(moe__store **out, const moe_model *m, const moe_model_options *o)
@@ -76,7 +82,7 @@ static int ram_open(moe__store **out, const moe_model *m, const moe_model_option
     s->model = m;
     MOE_TRY_GOTO(MOE_NEW(&m->alloc, &s->first, (size_t)m->hp.n_layers * 3, "expert store"), fail);
     MOE_TRY_GOTO(moe__alloc(&m->alloc, (void **)&s->block, (size_t)n, "resident experts"), fail);
-    MOE_TRY_GOTO(read_all(s, o, n), fail);
+    MOE_TRY_GOTO(read_all(s, o), fail);
     *out = &s->base;
     return MOE_OK;
 fail:

@@ -3,6 +3,7 @@
  * weight is read. */
 #include <string.h>
 
+#include "base/parallel.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "token/tokenizer.h"
@@ -79,6 +80,9 @@ void moe__model_memory(const moe_model *m, moe_memory *out)
                     MOE_BLOCK_BYTES((uint64_t)m->hp.n_layers * sizeof *m->layers) +
                     MOE_BLOCK_BYTES(m->n_vectors * sizeof(float)) + moe__file_overhead(m->file) +
                     moe__tokenizer_overhead(m->file) + moe__store_choose(m)->overhead(m);
+    if (m->flags & MOE_OPEN_CHECK_DATA) /* only while it is opened, but then it is there */
+        out->overhead += MOE_BLOCK_BYTES(moe__file_tensor_count(m->file) * sizeof(void *)) +
+                         moe__team_bytes(m->load_threads);
     out->private_bytes =
         out->overhead + (m->mapped ? 0 : MOE_BLOCK_BYTES(m->dense_bytes)) + moe__store_choose(m)->resident(m);
 }

@@ -11,6 +11,7 @@
 
 #include "arch/arch.h"
 #include "base/alloc.h"
+#include "base/log.h"
 #include "file/file.h"
 #include "kernel/matrix.h"
 #include "model/store.h"
@@ -33,10 +34,11 @@ struct moe_model {
     moe__hparams hp;
     moe_route_spec route; /* the file's recipe, top_k filled in */
     uint32_t flags;       /* MOE_OPEN_* */
-    int mapped;           /* weights are read in place */
+    uint32_t load_threads;
+    moe__logger log;
+    int mapped; /* weights are read in place */
 
     moe__kernels k;
-    char isa[24];
 
     const moe__tensor *top_tensor[N_MODEL_ROLES];
     moe__matrix embd, head;
@@ -50,11 +52,11 @@ struct moe_model {
     uint64_t n_vectors;   /* floats in it */
     void *dense;          /* owns dense matrices that are not mapped */
     uint64_t dense_bytes; /* its size */
+    uint64_t load_bytes;  /* what is read at open: private dense weights and experts */
     moe__store *store;
     moe_tokenizer *tokenizer; /* NULL if the file has none */
     moe_model_info info;
-    uint64_t
-        fingerprint; /* of directory and samples of the weights: says whether a saved session belongs here */
+    uint64_t fingerprint; /* of directory and samples of the weights: does a saved session belong here? */
 };
 
 /* Matrices of routed experts: they belong to the store. */

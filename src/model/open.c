@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/parallel.h"
 #include "base/status.h"
-#include "model/model.h"
+#include "model/pieces.h"
 #include "token/tokenizer.h"
 
 static int find_arch(moe_model *m)
@@ -43,23 +44,17 @@ static int all_mapped(const moe_model *m, int *out)
     return MOE_OK;
 }
 
-static int check_tensor(const moe_model *m, const moe__tensor *t)
+/* Scans all weights with all loading threads. */
+static int check_data(const moe_model *m, const moe_model_options *o)
 {
-    enum { STEP = 4096 };
-    float row[STEP];
-    uint8_t raw[STEP * 4];
-    for (uint64_t i = 0; i < t->n; i += STEP) {
-        const size_t n = t->n - i < STEP ? (size_t)(t->n - i) : STEP;
-        MOE_TRY(moe__file_tensor_read(m->file, t, moe__type_bytes(t->type, i), raw,
-                                      (size_t)moe__type_bytes(t->type, n)));
-        t->type->dequant(raw, row, n);
-        for (size_t j = 0; j < n; j++)
-            if (!isfinite(row[j]))
-                return MOE_FAIL(NUMERIC, "%s: tensor %s: element %llu: expected a finite number, found %g",
-                                moe__file_name(m->file), t->name, (unsigned long long)(i + j),
-                                (double)row[j]);
-    }
-    return MOE_OK;
+    moe__piece_list list = {.n = moe__file_tensor_count(m->file)};
+    moe_model_options quiet = *o; /* loading is what progress is about */
+    quiet.progress = NULL;
+    MOE_TRY(MOE_NEW(&m->alloc, &list.tensor, list.n, "tensors"));
+    for (size_t i = 0; i < list.n; i++) list.tensor[i] = moe__file_tensor_at(m->file, i);
+    const int st = moe__pieces_run(m, &quiet, &list, moe__piece_check, 0, m->info.bytes);
+    moe__free(&m->alloc, (void *)list.tensor);
+    return st;
 }
 
 static int load_tokenizer(moe_model *m)
@@ -90,11 +85,13 @@ static int load(moe_model *m, const moe_model_options *o)
     MOE_TRY(moe__weights_load(m, o));
     MOE_TRY(load_tokenizer(m));
     if (m->flags & MOE_OPEN_METADATA_ONLY) return MOE_OK;
-    if (m->flags & MOE_OPEN_CHECK_DATA)
-        for (size_t i = 0; i < moe__file_tensor_count(m->file); i++)
-            MOE_TRY(check_tensor(m, moe__file_tensor_at(m->file, i)));
+    if (m->flags & MOE_OPEN_CHECK_DATA) MOE_TRY(check_data(m, o));
     MOE_TRY(moe__weights_fingerprint(m));
-    return moe__store_choose(m)->open(&m->store, m, o);
+    MOE_TRY(moe__store_choose(m)->open(&m->store, m, o));
+    MOE_LOG(&m->log, INFO, "model", "%s: %s, %u layers, %u experts top-%u, %llu bytes, store %s",
+            moe__file_name(m->file), m->arch->title, m->hp.n_layers, m->hp.n_experts, m->hp.top_k,
+            (unsigned long long)m->info.bytes, m->store->ops->name);
+    return moe__load_report(o, m->load_bytes, m->load_bytes);
 }
 
 int moe__model_open(moe_model **out, moe__file *file, const moe__allocator *a, const moe_model_options *o)
@@ -108,8 +105,10 @@ int moe__model_open(moe_model **out, moe__file *file, const moe__allocator *a, c
     m->alloc = *a;
     m->file = file;
     m->flags = o->flags;
+    m->load_threads = o->n_threads ? (uint32_t)o->n_threads : moe__cpu_count();
     atomic_init(&m->refs, 1);
-    const int loaded = load(m, o);
+    int loaded = moe__logger_init(&m->log, o->logger);
+    if (loaded == MOE_OK) loaded = load(m, o);
     if (loaded < 0) {
         moe__model_free(m);
         return loaded;

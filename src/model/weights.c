@@ -9,7 +9,7 @@
 
 #include "base/hash.h"
 #include "base/status.h"
-#include "model/model.h"
+#include "model/pieces.h"
 
 /* Reads a whole vector as f32. */
 static int read_vector(const moe_model *m, const moe__tensor *t, float *dst)
@@ -91,9 +91,7 @@ static int place_matrices(moe_model *m, uint64_t *used, const moe_model_options 
             if (layer->mat[r].type && !moe__role_is_expert(r))
                 MOE_TRY(place_matrix(m, &layer->mat[r], layer->tensor[r], &at));
         }
-        const moe_progress p = {sizeof p, MOE_PROGRESS_LOAD, 0, at, m->dense_bytes};
-        if (m->dense && o && o->progress && o->progress(&p, o->progress_user) != 0)
-            return MOE_FAIL(ABORTED, "loading was stopped by the progress callback");
+        if (m->dense && o) MOE_TRY(moe__load_report(o, at, m->load_bytes));
     }
     *used = at;
     return MOE_OK;
@@ -113,9 +111,10 @@ static int count_bytes(moe_model *m)
 int moe__weights_load(moe_model *m, const moe_model_options *o)
 {
     MOE_TRY(count_bytes(m));
-    if (o && o->memory_budget) {
-        moe_memory mem = MOE_MEMORY_INIT;
-        moe__model_memory(m, &mem);
+    moe_memory mem = MOE_MEMORY_INIT;
+    moe__model_memory(m, &mem);
+    m->load_bytes = m->dense_bytes + (moe__store_choose(m) == &moe__store_ram ? mem.experts : 0);
+    if (o->memory_budget) {
         if (mem.private_bytes > o->memory_budget)
             return MOE_FAIL(FULL, "%s: the memory budget is %llu bytes, but opening needs at least %llu",
                             moe__file_name(m->file), (unsigned long long)o->memory_budget,
