@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Checks README.md and docs/: every block of C compiles, every relative link leads to a file.
 
-A block that contains `#include` stands for itself. Any other is put into a function that has the usual variables (model,
-session, sampler, tok, ids, ...), or in front of one if it defines functions. A block that follows a line
-`<!-- from FILE -->` must stand in that file, word by word.
+A block that contains `#include` or defines functions stands for itself. Any other is put into a function
+that has the usual variables (model, session, sampler, tok, ids, ...). A block that follows a line
+`<!-- from FILE -->` must stand in that file, line by line.
 
 Usage: tools/check_docs.py [COMPILER WORD...]
 """
@@ -23,9 +23,10 @@ PRELUDE = """\
 """
 VARIABLES = """\
 extern int work(void);
-extern moe_model *model; extern moe_session *session; extern moe_sampler *sampler; extern const moe_tokenizer *tok;
-extern moe_token ids[256], id; extern size_t n, len; extern const char *path, *prompt; extern void *my_state;
-extern const char *piece;
+extern moe_model *model; extern moe_session *session; extern moe_sampler *sampler;
+extern const moe_tokenizer *tok;
+extern moe_token ids[256], id; extern size_t n, len;
+extern const char *path, *prompt, *piece; extern void *my_state;
 extern int observe(const moe_route_view *v, void *user);
 int work(void)
 {
@@ -58,23 +59,21 @@ def program(code):
     return PRELUDE + VARIABLES + code + "    return 0;\n}\n"
 
 
-def dedent(text):
-    lines = text.splitlines()
-    margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
-    return "\n".join(line[margin:] for line in lines).strip()
+def flat(code):
+    """Without indentation."""
+    return "\n".join(line.strip() for line in code.strip().splitlines())
 
 
 def check_block(compiler, where, origin, code):
     if origin:
-        wanted = dedent(code)
-        source = "\n".join(line.strip() for line in (ROOT / origin).read_text(encoding="utf-8").splitlines())
-        if "\n".join(line.strip() for line in wanted.splitlines()) not in source:
+        if flat(code) not in flat((ROOT / origin).read_text(encoding="utf-8")):
             return [f"{where}: this is not what stands in {origin}"]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "block.c"
         path.write_text(program(code), encoding="utf-8")
-        run = subprocess.run([*compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-fsyntax-only",
-                              f"-I{ROOT / 'include'}", str(path)], capture_output=True, text=True, check=False)
+        run = subprocess.run([*compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wno-unused",
+                              "-fsyntax-only", f"-I{ROOT / 'include'}", str(path)],
+                             capture_output=True, text=True, check=False)
     return [f"{where}: does not compile\n{run.stderr}"] if run.returncode else []
 
 
