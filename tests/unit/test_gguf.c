@@ -21,10 +21,15 @@
 
 static moe__allocator heap;
 static size_t heap_now, heap_peak; /* bytes the library holds */
+static int fail_after = -1;        /* allocations that succeed; -1 = all */
 
 static void *count_alloc(size_t n, size_t align, void *user)
 {
     (void)user;
+    if (fail_after >= 0 && fail_after-- == 0) {
+        fail_after = 0;
+        return NULL;
+    }
     heap_now += n;
     if (heap_now > heap_peak) heap_peak = heap_now;
     return aligned_alloc(align, (n + align - 1) / align * align);
@@ -812,6 +817,36 @@ static void long_arrays_cross_the_window(void **state)
     bytes_free(&b);
 }
 
+/* From the first allocation on: without memory the answer is MOE_E_NOMEM, nothing leaks, every file is
+ * closed. */
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    bytes b = sound_file(3);
+    for (int mapped = 0; mapped < 3; mapped++) { /* 2: a split set */
+        int st = MOE_E_NOMEM, n = 0;
+        for (; st != MOE_OK; n++) {
+            moe__file *f = NULL;
+            assert_true(n < 200);
+            if (mapped == 2) make_parts(3, "c", 2);
+            fail_after = n;
+            st = mapped == 2 ? open_parts(&f, "m-00001-of-00003.gguf") : open_bytes(&f, &b, mapped, 0);
+            fail_after = -1;
+            if (st == MOE_OK) {
+                moe__file_close(f);
+            } else {
+                assert_int_equal(st, MOE_E_NOMEM);
+                assert_null(f);
+            }
+            if (mapped == 2) all_parts_closed_once();
+            assert_int_equal(heap_now, 0);
+        }
+        assert_true(n > 5);
+    }
+    for (size_t i = 0; i < 3; i++) bytes_free(&parts[i].b);
+    bytes_free(&b);
+}
+
 int main(void)
 {
     const moe_allocator hook = {sizeof hook, count_alloc, count_free, NULL};
@@ -835,6 +870,7 @@ int main(void)
         cmocka_unit_test(callbacks_are_not_trusted),
         cmocka_unit_test(files_open_mapped_and_read),
         cmocka_unit_test(long_arrays_cross_the_window),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     if (moe__allocator_init(&heap, &hook) != MOE_OK) return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,7 +97,7 @@ static const tensor_spec model[] = {
     {"blk.0.attn_v.bias", MOE_TYPE_F32, 1, {64, 1, 1}},
     {"blk.0.attn_norm.weight", MOE_TYPE_F32, 2, {512, 1, 1}},
     {"blk.0.ffn_gate_inp.weight", MOE_TYPE_F32, 2, {512, 8, 1}},
-    {"blk.0.ffn_gate_exps.weight", MOE_TYPE_BF16, 3, {512, 300, 8}},
+    {"blk.0.ffn_gate_exps.weight", MOE_TYPE_BF16, 3, {512, 70, 2}},
     {"blk.0.ffn_up_exps.weight", MOE_TYPE_F32, 3, {96, 10, 8}},
     {"blk.0.ffn_down_exps.weight", MOE_TYPE_F32, 3, {256, 10, 8}},
     {"blk.1.ffn_down_exps.weight", MOE_TYPE_F32, 3, {40, 10, 8}},
@@ -354,6 +354,39 @@ static void threads_do_not_change_a_byte(void **state)
     bytes_free(&one);
 }
 
+/* More elements than one batch of the writer, the last unit not full. */
+static void large_tensors_go_in_batches(void **state)
+{
+    (void)state;
+    static const uint64_t dim[2] = {32, 40007};
+    const size_t n = 32 * 40007;
+    bytes b = {0};
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "big.weight", 2, dim, MOE_TYPE_F16, 0);
+    put_padding(&b, 32);
+    uint16_t *half = malloc(n * sizeof *half);
+    float *x = malloc(n * sizeof *x);
+    unsigned char *want = malloc(n / 32 * 34), *got = malloc(n / 32 * 34);
+    assert_true(half && x && want && got);
+    for (size_t i = 0; i < n; i++) {
+        half[i] = (uint16_t)(i * 7919u & 0x7bffu); /* any finite half */
+        x[i] = moe__f16_to_f32(half[i]);
+    }
+    put(&b, half, n * sizeof *half);
+    save(&b, src);
+    moe__type_get(MOE_TYPE_Q8_0)->quantize(x, want, n, NULL);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        moe__file *f;
+        assert_int_equal(quantize("Q8_0", NULL, threads), MOE_OK);
+        assert_int_equal(moe__file_open(&f, dst, &heap, 0), MOE_OK);
+        assert_int_equal(moe__file_tensor_read(f, moe__file_tensor_at(f, 0), 0, got, n / 32 * 34), MOE_OK);
+        assert_memory_equal(got, want, n / 32 * 34);
+        moe__file_close(f);
+    }
+    free(half), free(x), free(want), free(got);
+    bytes_free(&b);
+}
+
 static void keys_are_copied_as_they_are(void **state)
 {
     (void)state;
@@ -464,8 +497,7 @@ static void numbers_that_do_not_fit_are_refused(void **state)
         bytes b = build(0, N_TENSORS, 0, 0);
         size_t data = 0;
         for (size_t k = 0; k + 8 < b.n && !data; k += 32) /* the first data: value(0, 0), value(0, 1) */
-            if (moe__f32_bits(value(0, 0)) == moe__le32(b.p + k))
-                data = k;
+            if (moe__f32_bits(value(0, 0)) == moe__le32(b.p + k)) data = k;
         assert_true(data > 0);
         for (size_t k = 0; k < 4; k++) b.p[data + 4 * 17001 + k] = (unsigned char)(cases[i].bits >> (8 * k));
         save(&b, src);
@@ -476,6 +508,48 @@ static void numbers_that_do_not_fit_are_refused(void **state)
         assert_int_equal(count_files(), st == MOE_OK ? 2 : 1);
         if (st != MOE_OK) assert_non_null(strstr(moe_last_error(), "'token_embd.weight': element 17001"));
     }
+}
+
+static int allocations_left;
+
+static void *few_allocations(size_t n, size_t align, void *user)
+{
+    (void)user;
+    if (allocations_left == 0) return NULL;
+    allocations_left--;
+    return aligned_alloc(align, (n + align - 1) / align * align);
+}
+
+static void plain_free(void *p, size_t n, void *user)
+{
+    (void)n, (void)user;
+    free(p);
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    moe_allocator hook = MOE_ALLOCATOR_INIT;
+    moe_quantize_options o = MOE_QUANTIZE_OPTIONS_INIT;
+    int st = MOE_E_NOMEM, n = 0;
+    hook.alloc = few_allocations;
+    hook.free = plain_free;
+    o.recipe = "Q4_0";
+    o.n_threads = 2;
+    o.allocator = &hook;
+    save_model();
+    unlink(dst);
+    for (; st != MOE_OK; n++) {
+        assert_true(n < 200);
+        allocations_left = n;
+        st = moe_quantize(src, dst, &o);
+        if (st != MOE_OK) {
+            assert_int_equal(st, MOE_E_NOMEM);
+            assert_int_equal(count_files(), 1);
+        }
+    }
+    assert_true(n > 8);
+    assert_int_equal(count_files(), 2);
 }
 
 static void wrong_arguments_are_refused(void **state)
@@ -511,10 +585,12 @@ int main(void)
         cmocka_unit_test(rules_go_before_the_recipe),
         cmocka_unit_test(patterns_match),
         cmocka_unit_test(threads_do_not_change_a_byte),
+        cmocka_unit_test(large_tensors_go_in_batches),
         cmocka_unit_test(keys_are_copied_as_they_are),
         cmocka_unit_test(split_sources_become_one_file),
         cmocka_unit_test(progress_reports_and_stops),
         cmocka_unit_test(numbers_that_do_not_fit_are_refused),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(wrong_arguments_are_refused),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
