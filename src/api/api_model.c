@@ -14,7 +14,8 @@ static int copy_options(moe_model_options *out, moe__allocator *alloc, const moe
     if (out->flags & ~(MOE_OPEN_NO_MMAP | MOE_OPEN_METADATA_ONLY | MOE_OPEN_CHECK_DATA | MOE_OPEN_RESIDENT))
         return MOE_FAIL(INVALID, "model options: flags 0x%x are unknown", out->flags);
     if (out->n_threads < 0 || (uint32_t)out->n_threads > MOE_TEAM_MAX)
-        return MOE_FAIL(INVALID, "model options: n_threads %d: expected 0 to %u", out->n_threads, MOE_TEAM_MAX);
+        return MOE_FAIL(INVALID, "model options: n_threads %d: expected 0 to %u", out->n_threads,
+                        MOE_TEAM_MAX);
     return moe__allocator_init(alloc, out->allocator);
 }
 
@@ -38,11 +39,17 @@ int moe_model_open_file(moe_model **out, const moe_file *file, void *user, const
     MOE_ARG(out != NULL);
     *out = NULL;
     MOE_ARG(file != NULL);
+    moe_file own = MOE_FILE_INIT;
     moe_model_options opts;
     moe__allocator alloc;
     moe__file *f;
-    MOE_TRY(copy_options(&opts, &alloc, o));
-    MOE_TRY(moe__file_open_user(&f, file, user, &alloc, opts.flags));
+    MOE_TRY(moe__opts_copy(&own, sizeof own, file, "moe_file"));
+    const int st = copy_options(&opts, &alloc, o);
+    if (st < 0) { /* from here on the file is ours to close, whatever happens */
+        if (own.close) own.close(user);
+        return st;
+    }
+    MOE_TRY(moe__file_open_user(&f, &own, user, &alloc, opts.flags));
     return moe__model_open(out, f, &alloc, &opts);
 }
 
