@@ -30,7 +30,9 @@ static uint64_t piece_bytes(const moe__tensor *t)
 
 static uint64_t piece_count(const moe__tensor *t) { return (t->bytes + piece_bytes(t) - 1) / piece_bytes(t); }
 
-/* Runs one piece; MOE_E_NOTFOUND past the last. */
+#define NO_MORE 1 /* no status: those of callers' files come out unchanged, whatever they are */
+
+/* Runs one piece; NO_MORE past the last. */
 static int run_piece(job *j, size_t i)
 {
     for (size_t k = 0; k < j->list->n; k++) {
@@ -45,7 +47,7 @@ static int run_piece(job *j, size_t i)
         atomic_fetch_add(&j->done, n);
         return MOE_OK;
     }
-    return MOE_E_NOTFOUND;
+    return NO_MORE;
 }
 
 int moe__load_report(const moe_model_options *o, uint64_t done, uint64_t total)
@@ -61,7 +63,7 @@ static void work(moe__member *member, void *arg)
     while (!atomic_load(&j->stop)) {
         const size_t i = moe__chunks_take(&j->next);
         const int st = run_piece(j, i);
-        if (st == MOE_E_NOTFOUND) break;
+        if (st == NO_MORE) break;
         if (st < 0) {
             size_t lowest = atomic_load(&j->failed);
             while (i < lowest && !atomic_compare_exchange_weak(&j->failed, &lowest, i)) {}
