@@ -12,6 +12,11 @@ unset LIBMOE_MODEL || true
 MODEL=$DATA/qwen3moe.gguf # small, random weights, with a tokenizer
 export MODEL
 
+# The bundled model as the tool finds it.
+use_demo() {
+    [ "${INSIDE:-no}" = yes ] || export LIBMOE_MODEL="$DEMO"
+}
+
 tool() { "$LIBMOE" "$@"; }
 
 pass() {

@@ -54,6 +54,7 @@ runs 0 "tokenize of nothing" tool tokenize -m "$MODEL" --count </dev/null
 says out "tokenize of nothing: no tokens" '^0$'
 
 if [ -f "$DEMO" ]; then
+    use_demo
     runs 0 "info of the bundled model" tool info
     says out "info: its voices" '^voices .*tales \(default\).*verse'
     runs 0 "plan of the bundled model" tool plan --json

@@ -86,6 +86,7 @@ else
 fi
 
 if [ -f "$DEMO" ]; then
+    use_demo
     runs 0 "the bundled model is found" tool run --seed 1 -n 30 "Once upon a time"
     says out "the bundled model writes words" '^Once upon a time,? [a-z]+'
     tool run --seed 1 -n 30 --voice tales "Once upon a time" >"$tmp/tales"
