@@ -12,21 +12,26 @@
 #include <fenv.h>
 
 #include "base/opts.h"
+#include "base/os.h"
 #include "base/parallel_impl.h"
 #include "base/status.h"
 
-/* Bounds of the adaptive spin, in pauses of some 10 to 50 ns: about 1 and at most about 50 microseconds. */
+/*
+ * Bounds of the spin in pauses, which take some 10 to 60 ns: at most about 50 microseconds. A sleep that was
+ * over within WORTH_NS would better have been spun.
+ */
 #define SPINS_MIN 32u
 #define SPINS_MAX 1024u
+#define WORTH_NS 100000u
 
 /* ---- gate and barrier */
 
-static int gate_init(moe__gate *g, uint32_t spins_max)
+static int gate_init(moe__gate *g, int may_spin)
 {
     atomic_init(&g->value, 0);
     atomic_init(&g->n_sleepers, 0);
-    atomic_init(&g->spins, spins_max);
-    g->spins_max = spins_max;
+    atomic_init(&g->spins, may_spin ? SPINS_MAX : 0);
+    g->may_spin = may_spin;
     if (moe__lock_init(&g->lock) < 0) return -1;
     if (moe__cond_init(&g->cond) == 0) return 0;
     moe__lock_destroy(&g->lock);
@@ -41,34 +46,38 @@ static void gate_destroy(moe__gate *g)
 
 unsigned moe__gate_value(moe__gate *g) { return atomic_load_explicit(&g->value, memory_order_acquire); }
 
-/* Spins for a while; 1 if the value changed. Races on `spins` only move a hint. */
+/* Spins for a while; 1 if the value changed. */
 static int gate_spin(moe__gate *g, unsigned old)
 {
     const unsigned limit = atomic_load_explicit(&g->spins, memory_order_relaxed);
     for (unsigned i = 0; i < limit; i++) {
-        if (moe__gate_value(g) != old) {
-            if (i > limit / 2 && limit < g->spins_max)
-                atomic_store_explicit(&g->spins, limit * 2, memory_order_relaxed);
-            return 1;
-        }
+        if (moe__gate_value(g) != old) return 1;
         MOE_CPU_PAUSE();
     }
-    if (limit > SPINS_MIN) atomic_store_explicit(&g->spins, limit / 2, memory_order_relaxed);
-    return 0;
+    return moe__gate_value(g) != old;
+}
+
+/* Long sleeps make the next waiters spin less, short ones more. Races only move a hint. */
+static void gate_learn(moe__gate *g, uint64_t slept_ns)
+{
+    const unsigned limit = atomic_load_explicit(&g->spins, memory_order_relaxed);
+    const unsigned less = limit / 2 > SPINS_MIN ? limit / 2 : SPINS_MIN;
+    const unsigned more = limit * 2 < SPINS_MAX ? limit * 2 : SPINS_MAX;
+    const unsigned next = slept_ns > WORTH_NS ? less : more;
+    if (next != limit) atomic_store_explicit(&g->spins, next, memory_order_relaxed);
 }
 
 void moe__gate_wait(moe__gate *g, unsigned old)
 {
     if (gate_spin(g, old)) return;
+    const uint64_t begin = moe__os_now_ns();
     moe__lock_enter(&g->lock);
-    /*
-     * Sequentially consistent on both sides: either the opener sees this sleeper, or the sleeper sees the new
-     * value.
-     */
+    /* Sequentially consistent on both sides: the opener sees this sleeper, or the sleeper the new value. */
     atomic_fetch_add(&g->n_sleepers, 1);
     while (atomic_load(&g->value) == old) moe__cond_wait(&g->cond, &g->lock);
     atomic_fetch_sub(&g->n_sleepers, 1);
     moe__lock_leave(&g->lock);
+    if (g->may_spin) gate_learn(g, moe__os_now_ns() - begin);
 }
 
 void moe__gate_open(moe__gate *g)
@@ -118,7 +127,7 @@ static int executor_run(moe__team *t)
     atomic_store_explicit(&t->n_finished, 0, memory_order_relaxed);
     const int st = t->executor.run(t->n, executor_task, t, t->executor.user);
     const uint32_t done = atomic_load_explicit(&t->n_finished, memory_order_acquire);
-    if (st != 0) return MOE_FAIL(CALLBACK, "executor: refused %u tasks (its result is %d)", (unsigned)t->n, st);
+    if (st != 0) return MOE_FAIL(CALLBACK, "executor: refused %u tasks (result %d)", (unsigned)t->n, st);
     if (done != t->n)
         return MOE_FAIL(CALLBACK, "executor: returned when %u of %u tasks were done", (unsigned)done,
                         (unsigned)t->n);
@@ -155,10 +164,10 @@ size_t moe__team_bytes(uint32_t n_threads) { return MOE_BLOCK_BYTES(team_size(wa
 static int sync_init(moe__team *t)
 {
     /* Spinning only helps when the others can run meanwhile. */
-    const uint32_t spins = t->n <= moe__cpu_count() ? SPINS_MAX : 0;
-    if (gate_init(&t->barrier.gate, spins) < 0) goto none;
-    if (gate_init(&t->done.gate, spins) < 0) goto barrier;
-    if (gate_init(&t->start, spins) < 0) goto done;
+    const int may_spin = t->n <= moe__cpu_count();
+    if (gate_init(&t->barrier.gate, may_spin) < 0) goto none;
+    if (gate_init(&t->done.gate, may_spin) < 0) goto barrier;
+    if (gate_init(&t->start, may_spin) < 0) goto done;
     atomic_init(&t->barrier.n_arrived, 0);
     atomic_init(&t->done.n_arrived, 0);
     atomic_init(&t->n_finished, 0);

@@ -16,8 +16,8 @@
 typedef struct moe__gate {
     _Alignas(64) atomic_uint value;
     _Alignas(64) atomic_uint n_sleepers;
-    atomic_uint spins; /* of the next waiter before it sleeps: halved when in vain, doubled when it helped */
-    uint32_t spins_max;
+    atomic_uint spins; /* of the next waiter before it sleeps; follows how long waits have been */
+    int may_spin;
     moe__lock lock;
     moe__cond cond;
 } moe__gate;
