@@ -36,8 +36,8 @@ skip() {
 
 # The output of the last command as comments.
 show() {
-    sed 's/^/# out: /' "$tmp/out" | head -n 12
-    sed 's/^/# err: /' "$tmp/err" | head -n 12
+    awk 'NR <= 12 { print "# out: " $0 }' "$tmp/out"
+    awk 'NR <= 12 { print "# err: " $0 }' "$tmp/err"
 }
 
 # runs CODE NAME COMMAND...: the command ends with this exit status. Its output stays in $tmp/out and $tmp/err.
@@ -83,7 +83,7 @@ holds() {
         pass "$name"
     else
         fail "$name"
-        sed 's/^/# /' "$tmp/log" | head -n 12
+        awk 'NR <= 12 { print "# " $0 }' "$tmp/log"
     fi
 }
 
@@ -101,7 +101,7 @@ sys.exit(0 if eval("(" + sys.argv[2] + ")") else 1)' "$tmp/out" "$2" >"$tmp/log"
     else
         fail "$1"
         echo "# not true: $2"
-        sed 's/^/# /' "$tmp/log" | tail -n 3
+        tail -n 3 "$tmp/log" | awk '{ print "# " $0 }'
         show
     fi
 }

@@ -1,24 +1,32 @@
 /* SPDX-License-Identifier: MIT */
-/* Signals. The handler touches two lock-free atomics and calls the one library function that allows it. */
+/* Signals. The handler touches lock-free atomics and calls the one library function that allows it. */
 #include "interrupt.h"
+#include "term.h"
 
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* One key press can arrive twice, for the process and for its group. */
+#define TWICE_NS 300000000u
+
 static volatile sig_atomic_t pending; /* number of the signal, 0 for none */
 static volatile sig_atomic_t be_patient;
 static _Atomic(moe_session *) target;
+static _Atomic uint64_t first_ns; /* when the pending one came */
 
 static void on_signal(int number)
 {
+    const uint64_t now = clock_ns(); /* clock_gettime() may be called here */
     moe_session *s = atomic_load(&target);
+    if (pending && now - atomic_load(&first_ns) < TWICE_NS) return;
     if (pending && !be_patient) {
         signal(number, SIG_DFL);
         raise(number);
         return;
     }
+    atomic_store(&first_ns, now);
     pending = number;
     if (s) moe_session_interrupt(s);
 }
