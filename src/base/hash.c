@@ -37,6 +37,7 @@ void moe__hash_init(moe__hash *h)
 void moe__hash_add(moe__hash *h, const void *data, size_t n)
 {
     const uint8_t *p = data;
+    if (n == 0) return; /* data may be NULL then */
     h->total += n;
     if (h->n_rest) {
         const size_t take = n < 32 - h->n_rest ? n : 32 - h->n_rest;
