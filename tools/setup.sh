@@ -85,12 +85,6 @@ check_build_tools() {
     esac
 }
 
-# Options for meson that this compiler needs: clang often comes without OpenMP; the library's own threads then serve.
-thread_options() {
-    printf '#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n' >"$scratch/omp.c"
-    "${1:-$compiler}" -fopenmp "$scratch/omp.c" -o "$scratch/omp" >/dev/null 2>&1 || echo -Dthreads=pool
-}
-
 # configure DIRECTORY OPTION...: sets a build directory up, once. A half-made one, or one of another place, is made anew.
 configure() {
     directory=$1
