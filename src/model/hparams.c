@@ -33,7 +33,7 @@ static int read_key(moe__hparams *h, const moe__file *f, const moe__arch *arch, 
                             key->min, key->max, value);
     }
     moe__clear_error();
-    const uint32_t as_u32 = (uint32_t)value;
+    const uint32_t as_u32 = key->kind == KEY_F32 ? 0 : (uint32_t)value; /* a negative float has none */
     const float as_f32 = (float)value;
     if (key->kind == KEY_F32)
         memcpy(dst, &as_f32, sizeof as_f32);

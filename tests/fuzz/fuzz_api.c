@@ -38,6 +38,7 @@ static void prepare(void)
     moe_model_options o = MOE_MODEL_OPTIONS_INIT;
     moe_model_info info = MOE_MODEL_INFO_INIT;
     o.allocator = &hook;
+    o.n_threads = 1;
     if (moe_model_open(&model, FUZZ_MODEL, &o) != MOE_OK) {
         fprintf(stderr, "%s: %s\n", FUZZ_MODEL, moe_last_error());
         exit(2);

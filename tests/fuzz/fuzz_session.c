@@ -58,6 +58,7 @@ static void prepare(void)
     moe_session_options so = MOE_SESSION_OPTIONS_INIT;
     moe_model_info info = MOE_MODEL_INFO_INIT;
     o.allocator = &hook;
+    o.n_threads = 1;
     so.n_ctx = 128;
     so.n_seq_max = N_SEQS;
     so.n_threads = 1;

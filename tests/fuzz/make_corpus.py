@@ -77,7 +77,7 @@ def bpe_keys(pre):
 
 
 def model(arch, vocab, tokenizer, extra, layer_extra, own_output=False, shared=0, dense_first=False):
-    """One model of width 8 with two heads of 4, four experts of 8, two layers."""
+    """Keys and tensors of a model of width 8 with two heads of 4, four experts of 8, two layers."""
     d, ff, e = 8, 8, 4
     kvs = [("general.architecture", STR, arch), ("general.name", STR, "seed"), (arch + ".block_count", U32, 2),
            (arch + ".context_length", U32, 64), (arch + ".embedding_length", U32, d),
@@ -101,7 +101,7 @@ def model(arch, vocab, tokenizer, extra, layer_extra, own_output=False, shared=0
         if shared:
             tensors += [(b + "ffn_gate_inp_shexp.weight", [d], 0), (b + "ffn_gate_shexp.weight", [d, shared], 0),
                         (b + "ffn_up_shexp.weight", [d, shared], 0), (b + "ffn_down_shexp.weight", [shared, d], 0)]
-    return gguf(kvs, tensors)
+    return kvs, tensors
 
 
 def spm_keys():
@@ -114,6 +114,27 @@ def spm_keys():
             ("tokenizer.ggml.unknown_token_id", U32, 0)]
 
 
+def models():
+    """The seed models: name -> (keys, tensors). One of each family and tokenizer."""
+    none = [("tokenizer.ggml.model", STR, "none")]
+    heads = [("attention.key_length", U32, 4), ("attention.value_length", U32, 4), ("expert_feed_forward_length", U32, 8)]
+    norms = [("attn_q_norm.weight", [4]), ("attn_k_norm.weight", [4])]
+    granite = [("attention.scale", F32, 0.25), ("embedding_scale", F32, 2.0), ("logit_scale", F32, 4.0)]
+    return {
+        "qwen3moe.gguf": model("qwen3moe", 261, bpe_keys("qwen2"), heads, norms),
+        "yarn.gguf": model("qwen3moe", 12, none, heads + [("rope.scaling.type", STR, "yarn"), ("rope.scaling.factor", F32, 4.0),
+                                                          ("rope.scaling.original_context_length", U32, 16)], norms),
+        "olmoe.gguf": model("olmoe", 12, none, [], [("attn_q_norm.weight", [8]), ("attn_k_norm.weight", [4])], own_output=True),
+        "mixtral.gguf": model("llama", 266, spm_keys(), [("rope.dimension_count", U32, 4)], [], own_output=True),
+        "qwen2moe.gguf": model("qwen2moe", 12, none,
+                               [("expert_feed_forward_length", U32, 8), ("expert_shared_feed_forward_length", U32, 8)],
+                               [("attn_q.bias", [8]), ("attn_k.bias", [4]), ("attn_v.bias", [4])], shared=8, dense_first=True),
+        "granitemoe.gguf": model("granitemoe", 12, none, granite + [("residual_scale", F32, 0.5), ("rope.scaling.type", STR, "linear"),
+                                                                    ("rope.scaling.factor", F32, 2.0)], []),
+        "negative_scale.gguf": model("granitemoe", 12, none, granite + [("residual_scale", F32, -0.5)], []),
+    }
+
+
 def save(target, name, data):
     folder = os.path.join(HERE, target)
     os.makedirs(folder, exist_ok=True)
@@ -122,7 +143,6 @@ def save(target, name, data):
 
 
 def main():
-    none = [("tokenizer.ggml.model", STR, "none")]
     kinds = [("u8", U8, 1), ("i8", I8, -1), ("u16", U16, 2), ("i16", I16, -2), ("u32", U32, 3), ("i32", I32, -3), ("f32", F32, 0.5),
              ("bool", BOOL, True), ("str", STR, "text"), ("u64", U64, 4), ("i64", I64, -4), ("f64", F64, 0.25),
              ("a.str", ARR, (STR, ["a", "", "ccc"])), ("a.i16", ARR, (I16, [1, -1])), ("a.bool", ARR, (BOOL, [True, False])),
@@ -139,24 +159,8 @@ def main():
     save("gguf", "big_endian.gguf", b"GGUF" + struct.pack(">IQQ", 3, 0, 0))
     save("gguf", "v1.gguf", b"GGUF" + struct.pack("<III", 1, 0, 0))
     save("gguf", "nested.gguf", gguf([("a", ARR, (ARR, [(U8, [1])]))], []))
-    save("model", "qwen3moe.gguf",
-         model("qwen3moe", 261, bpe_keys("qwen2"), [("attention.key_length", U32, 4), ("attention.value_length", U32, 4),
-                                                     ("expert_feed_forward_length", U32, 8)],
-               [("attn_q_norm.weight", [4]), ("attn_k_norm.weight", [4])]))
-    save("model", "olmoe.gguf", model("olmoe", 12, none, [], [("attn_q_norm.weight", [8]), ("attn_k_norm.weight", [4])], own_output=True))
-    save("model", "mixtral.gguf", model("llama", 266, spm_keys(), [("rope.dimension_count", U32, 4)], [], own_output=True))
-    save("model", "qwen2moe.gguf",
-         model("qwen2moe", 12, none, [("expert_feed_forward_length", U32, 8), ("expert_shared_feed_forward_length", U32, 8)],
-               [("attn_q.bias", [8]), ("attn_k.bias", [4]), ("attn_v.bias", [4])], shared=8, dense_first=True))
-    save("model", "granitemoe.gguf",
-         model("granitemoe", 12, none, [("attention.scale", F32, 0.25), ("embedding_scale", F32, 2.0), ("residual_scale", F32, 0.5),
-                                        ("logit_scale", F32, 4.0), ("rope.scaling.type", STR, "linear"),
-                                        ("rope.scaling.factor", F32, 2.0)], []))
-    save("model", "yarn.gguf",
-         model("qwen3moe", 12, none, [("attention.key_length", U32, 4), ("attention.value_length", U32, 4),
-                                      ("expert_feed_forward_length", U32, 8), ("rope.scaling.type", STR, "yarn"),
-                                      ("rope.scaling.factor", F32, 4.0), ("rope.scaling.original_context_length", U32, 16)],
-               [("attn_q_norm.weight", [4]), ("attn_k_norm.weight", [4])]))
+    for name, parts in models().items():
+        save("model", name, gguf(*parts))
     texts = ["Once upon a time, the cat sat.  12345 + 678 = ?\n\n\t don't I'LL we've", "na\u00efve caf\u00e9 e\u0301 \u00c5\u212b",
              "\u4e16\u754c\u3053\u3093 \u05e9\u05dc\u05d5\u05dd \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea", "<|s|>the<|e|> <s></s>",
              "\u0915\u094d\u0937 \u1100\u1161\u11a8 \uac01 \u0344\u0f73"]
