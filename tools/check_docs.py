@@ -71,8 +71,8 @@ def check_block(compiler, where, origin, code):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "block.c"
         path.write_text(program(code), encoding="utf-8")
-        run = subprocess.run([*compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wno-unused",
-                              "-fsyntax-only", f"-I{ROOT / 'include'}", str(path)],
+        run = subprocess.run([*compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror",
+                              "-Wno-unused", "-fsyntax-only", f"-I{ROOT / 'include'}", str(path)],
                              capture_output=True, text=True, check=False)
     return [f"{where}: does not compile\n{run.stderr}"] if run.returncode else []
 
