@@ -18,8 +18,7 @@ python3 "$here/gen_layout.py" "$root" >"$scratch/layout.c"
 ${CC:-cc} -std=c11 -Wpadded -Werror -I"$root/include" "$scratch/layout.c" -o "$scratch/layout"
 "$scratch/layout" >"$here/layout-$(uname -m).txt"
 if command -v abidw >/dev/null 2>&1; then
-    abidw --no-show-locs --no-comp-dir-path --no-corpus-path --drop-private-types --headers-dir "$root/include/moe" \
-        --out-file "$here/libmoe.abi" "$build/$library"
+    sh "$here/dump.sh" "$build/$library" "$here/libmoe.abi"
 else
     echo "abidw is not installed: libmoe.abi stays as it is"
 fi
