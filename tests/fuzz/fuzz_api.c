@@ -88,7 +88,7 @@ static void push(shadow *w, moe_seq q, moe_token id)
 
 static void call_eval(shadow *w, fuzz_input *in)
 {
-    moe_token ids[24];
+    moe_token ids[24] = {0};
     const size_t n = fuzz_u8(in) % 24;
     for (size_t i = 0; i < n; i++) ids[i] = a_token(in);
     const int st = moe_session_eval(w->s, ids, n);
