@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TURNS_MAX 64
-#define TEXT_MAX  65536
-#define CONTEXT   4096
+#define TURNS_MAX  64
+#define TEXT_MAX   65536
+#define CONTEXT    4096
+#define ANSWER_MAX 200 /* tokens */
 
 struct chat {
     moe_session *session;
@@ -69,7 +70,7 @@ static int answer(struct chat *c)
     moe_stream stream = MOE_STREAM_INIT;
     size_t n = 0, len;
     moe_token id;
-    while (n + 512 < sizeof text) {
+    for (int i = 0; i < ANSWER_MAX && n + 512 < sizeof text; i++) {
         if (moe_sampler_pick(c->sampler, c->session, 0, &id) != MOE_OK ||
             moe_sampler_accept(c->sampler, id) != MOE_OK)
             return failed("choosing a token");

@@ -42,6 +42,23 @@ for bad in cut wild short; do
 done
 say "/load $tmp/talk" | tool chat -m "$DATA/olmoe.gguf" >"$tmp/out" 2>"$tmp/err"
 says err "a conversation with another model is refused" 'cannot load'
+# With a chat template.
+make_talker
+talk() { tool chat -m "$tmp/chatml.gguf" --temp 0 -n 8 --ctx 1000 "$@"; }
+runs 0 "info names the template" tool info "$tmp/chatml.gguf"
+says out "info names the template" '^chat template +chatml'
+say "Hello" "Again" | talk --system "Be kind." --stats >"$tmp/out" 2>"$tmp/err"
+"$PYTHON" - "$tmp/err" <<'P' && pass "with a template, too, only what is new is evaluated" ||
+import re, sys
+(read1, all1), (read2, all2) = [[int(w) for w in re.findall(r"read (\d+) .* (\d+) in the", line)[0]] for line in open(sys.argv[1])]
+sys.exit(not (0 < read2 < all2 - read1 + 8 and all2 > all1 >= read1))
+P
+    { fail "with a template, too, only what is new is evaluated"; show; }
+say "Hello" "/save $tmp/talk2" "Again" | talk >"$tmp/whole" 2>"$tmp/err"
+say "/load $tmp/talk2" "Again" | talk >"$tmp/rest" 2>"$tmp/err"
+tail -c "$(wc -c <"$tmp/rest")" "$tmp/whole" >"$tmp/tail"
+same "with a template: /load goes on as if nothing had been" "$tmp/rest" "$tmp/tail"
+
 say "/help" "/rest" "/quit" "never read" | tool chat -m "$MODEL" >"$tmp/out" 2>"$tmp/err"
 says out "/help lists the commands" '/save FILE'
 says err "unknown command: the nearest is named" 'did you mean /reset\?'

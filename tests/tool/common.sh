@@ -17,6 +17,12 @@ use_demo() {
     [ "${INSIDE:-no}" = yes ] || export LIBMOE_MODEL="$DEMO"
 }
 
+# Makes $tmp/chatml.gguf: the small model with a chat template.
+make_talker() {
+    "$PYTHON" "$(dirname "$0")/add_meta.py" "$MODEL" "$tmp/chatml.gguf" tokenizer.chat_template \
+        "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}"
+}
+
 tool() { "$LIBMOE" "$@"; }
 
 pass() {
