@@ -328,7 +328,7 @@ static int run_on_pthreads(uint32_t n, void (*task)(void *arg, uint32_t i), void
     for (uint32_t i = 0; i < n; i++) jobs[i] = (job){task, arg, i};
     for (uint32_t i = 0; i + 1 < n; i++)
         if (pthread_create(&thread[i], NULL, run_job, &jobs[i]) != 0) {
-            CHECK(!"pthread_create"); /* the others wait for ever: no way to go on */
+            fault(__LINE__, "pthread_create"); /* the others wait for ever: no way to go on */
             exit(1);
         }
     run_job(&jobs[n - 1]);
