@@ -325,14 +325,15 @@ static int read_version(moe__reader *r, uint32_t *version)
 static int read_alignment(const moe__reader *r, const moe__metas *metas, uint64_t *out)
 {
     const int st = moe__metas_uint(metas, r->src->name, "general.alignment", UINT32_MAX, out);
-    if (st == MOE_E_NOTFOUND) *out = DEFAULT_ALIGNMENT;
-    else if (st < 0) return st;
+    if (st == MOE_E_NOTFOUND)
+        *out = DEFAULT_ALIGNMENT;
+    else if (st < 0)
+        return st;
     if (*out == 0 || (*out & (*out - 1)) != 0)
-        return moe__fail(MOE_E_FORMAT,
-                         "%s: key 'general.alignment' at offset %llu: expected a power of two, found %llu",
-                         r->src->name,
-                         (unsigned long long)moe__metas_find(metas, "general.alignment")->offset,
-                         (unsigned long long)*out);
+        return moe__fail(
+            MOE_E_FORMAT, "%s: key 'general.alignment' at offset %llu: expected a power of two, found %llu",
+            r->src->name, (unsigned long long)moe__metas_find(metas, "general.alignment")->offset,
+            (unsigned long long)*out);
     return MOE_OK;
 }
 

@@ -72,8 +72,10 @@ static int open_part(moe__file *f, uint64_t no, uint64_t count, size_t stem)
     memcpy(mem, f->shard[0].name, stem);
     memcpy((char *)mem + stem, suffix, strlen(suffix) + 1);
     const int is_user = f->shard[0].user.read_at != NULL;
-    if (is_user) MOE_TRY(open_user_sibling(f, &f->shard[i], mem));
-    else MOE_TRY(moe__source_open_path(&f->shard[i], mem, !(f->flags & MOE_OPEN_NO_MMAP)));
+    if (is_user)
+        MOE_TRY(open_user_sibling(f, &f->shard[i], mem));
+    else
+        MOE_TRY(moe__source_open_path(&f->shard[i], mem, !(f->flags & MOE_OPEN_NO_MMAP)));
     int st = moe__gguf_parse(f, i, &metas);
     if (st >= 0) st = split_key(&metas, mem, "split.no", UINT32_MAX, UINT32_MAX, &found_no);
     if (st >= 0) st = split_key(&metas, mem, "split.count", UINT32_MAX, count, &found_count);

@@ -34,12 +34,10 @@ struct moe__recipe {
     exception except[MAX_EXCEPTIONS]; /* the first that matches wins; ends with a NULL pattern */
 };
 
-#define OUTPUT                                                                                               \
-    {                                                                                                        \
-        "output.weight", MOE_TYPE_Q6_K, ALL                                                                  \
-    }
-#define V    "blk.*.attn_v.weight"
-#define O    "blk.*.attn_output.weight"
+/* clang-format off */
+#define OUTPUT {"output.weight", MOE_TYPE_Q6_K, ALL}
+#define V "blk.*.attn_v.weight"
+#define O "blk.*.attn_output.weight"
 #define DOWN "blk.*.ffn_down*"
 
 static const moe__recipe recipes[] = {
@@ -61,22 +59,15 @@ static const moe__recipe recipes[] = {
     {"IQ4_NL", 25, MOE_TYPE_IQ4_NL, {OUTPUT, {V, MOE_TYPE_Q5_K, ALL}, {DOWN, MOE_TYPE_Q5_K, EIGHTH}}},
     {"IQ4_XS", 30, MOE_TYPE_IQ4_XS, {OUTPUT, {V, MOE_TYPE_Q5_K, ALL}, {DOWN, MOE_TYPE_Q5_K, EIGHTH}}},
     {"MXFP4", 38, MOE_TYPE_Q8_0, {{"blk.*_exps.weight", MOE_TYPE_MXFP4, ALL}}},
-    {"Q3_K_M",
-     12,
-     MOE_TYPE_Q3_K,
-     {OUTPUT,
-      {V, MOE_TYPE_Q5_K, TWO},
-      {V, MOE_TYPE_Q4_K, ALL},
-      {O, MOE_TYPE_Q4_K, ALL},
-      {DOWN, MOE_TYPE_Q5_K, SIXTEENTH},
-      {DOWN, MOE_TYPE_Q4_K, SOME}}},
+    {"Q3_K_M", 12, MOE_TYPE_Q3_K, {OUTPUT, {V, MOE_TYPE_Q5_K, TWO}, {V, MOE_TYPE_Q4_K, ALL},
+                                   {O, MOE_TYPE_Q4_K, ALL}, {DOWN, MOE_TYPE_Q5_K, SIXTEENTH},
+                                   {DOWN, MOE_TYPE_Q4_K, SOME}}},
     {"Q3_K_S", 11, MOE_TYPE_Q3_K, {OUTPUT}},
     {"Q3_K", 11, MOE_TYPE_Q3_K, {{0}}},
-    {"Q2_K",
-     10,
-     MOE_TYPE_Q2_K,
-     {OUTPUT, {V, MOE_TYPE_Q4_K, ALL}, {O, MOE_TYPE_Q3_K, ALL}, {DOWN, MOE_TYPE_Q3_K, ALL}}},
+    {"Q2_K", 10, MOE_TYPE_Q2_K, {OUTPUT, {V, MOE_TYPE_Q4_K, ALL}, {O, MOE_TYPE_Q3_K, ALL},
+                                 {DOWN, MOE_TYPE_Q3_K, ALL}}},
 };
+/* clang-format on */
 
 enum { N_RECIPES = sizeof recipes / sizeof recipes[0] };
 

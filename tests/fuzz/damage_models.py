@@ -1,27 +1,99 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes models that are sound GGUF but wrong as models: values, kinds and lengths of keys, shapes, types and names of tensors changed.
+"""Writes models that are sound GGUF but wrong as models.
 
-Usage: damage_models.py FOLDER [COUNT [SEED]], then: replay_model FOLDER. Byte-wise fuzzing seldom gets here: a length that no longer
-fits ends the reading. Standard library only.
+Values, kinds and lengths of keys, shapes, types and names of tensors are changed. Byte-wise fuzzing seldom gets
+there: a length that no longer fits ends the reading. Standard library only.
+
+Usage: damage_models.py FOLDER [COUNT [SEED]], then: replay_model FOLDER
 """
+
 import os
 import random
 import sys
 
 from make_corpus import ARR, BOOL, F32, I32, I64, STR, U32, U64, gguf, models
 
-INTEGERS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 31, 32, 33, 63, 64, 65, 100, 127, 128, 255, 256, 1000, 4096, 65535, 65536, 10**5,
-            2**20, 2**24, 2**31 - 1, 2**31, 2**32 - 1]
-FLOATS = [0.0, -0.0, 1.0, -1.0, 1e-30, 1e30, 3e38, float("inf"), float("-inf"), float("nan"), 1e-45, 0.5, 2.0, 1e6]
+INTEGERS = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    12,
+    16,
+    31,
+    32,
+    33,
+    63,
+    64,
+    65,
+    100,
+    127,
+    128,
+    255,
+    256,
+    1000,
+    4096,
+    65535,
+    65536,
+    10**5,
+    2**20,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+]
+FLOATS = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    1e-30,
+    1e30,
+    3e38,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    1e-45,
+    0.5,
+    2.0,
+    1e6,
+]
 WORDS = ["", "llama", "linear", "yarn", "longrope", "none", "gpt2", "qwen2", "default", "x" * 300]
-SIGNED = [-1, 0, 1, 2, 3, 4, 5, 6, 7, 2**31 - 1, -2**31]
-OTHER_KEYS = ["expert_weights_scale", "expert_weights_norm", "expert_gating_func", "leading_dense_block_count", "decoder_sparse_step",
-              "expert_shared_count", "expert_shared_feed_forward_length", "attention.key_length", "attention.value_length",
-              "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
-              "rope.scaling.attn_factor", "rope.scaling.yarn_log_multiplier", "rope.scaling.yarn_beta_fast",
-              "rope.scaling.yarn_beta_slow", "attention.scale", "embedding_scale", "residual_scale", "logit_scale",
-              "attention.sliding_window", "attention.clamp_kqv", "vocab_size", "attention.layer_norm_epsilon"]
+SIGNED = [-1, 0, 1, 2, 3, 4, 5, 6, 7, 2**31 - 1, -(2**31)]
+OTHER_KEYS = [
+    "expert_weights_scale",
+    "expert_weights_norm",
+    "expert_gating_func",
+    "leading_dense_block_count",
+    "decoder_sparse_step",
+    "expert_shared_count",
+    "expert_shared_feed_forward_length",
+    "attention.key_length",
+    "attention.value_length",
+    "rope.dimension_count",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.attn_factor",
+    "rope.scaling.yarn_log_multiplier",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "attention.scale",
+    "embedding_scale",
+    "residual_scale",
+    "logit_scale",
+    "attention.sliding_window",
+    "attention.clamp_kqv",
+    "vocab_size",
+    "attention.layer_norm_epsilon",
+]
 ANY = {U32: 3, STR: "s", F32: 1.0, BOOL: True, ARR: (U32, [1, 2, 3]), U64: 2**63, I64: -1}
 
 
@@ -29,7 +101,7 @@ def other_array(rng, value):
     elem, items = value[0], list(value[1])
     how = rng.randrange(6)
     if how == 0:
-        return elem, items[:len(items) // 2]
+        return elem, items[: len(items) // 2]
     if how == 1:
         return elem, []
     if how == 2:

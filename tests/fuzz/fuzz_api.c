@@ -256,11 +256,9 @@ static void call_recreate(shadow *w, fuzz_input *in)
     create(w, fuzz_u8(in));
 }
 
-static void (*const calls[])(shadow *w, fuzz_input *in) = {call_eval,        call_batch,   call_copy,
-                                                           call_truncate,    call_reset,   call_save,
-                                                           call_load,        call_batch,   call_results,
-                                                           call_interrupted, call_observe, call_sampler,
-                                                           call_recreate};
+static void (*const calls[])(shadow *w, fuzz_input *in) = {
+    call_eval,  call_batch,   call_copy,        call_truncate, call_reset,   call_save,    call_load,
+    call_batch, call_results, call_interrupted, call_observe,  call_sampler, call_recreate};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

@@ -43,8 +43,10 @@ static uint64_t walk_meta(const moe__file *f, uint64_t h)
         FUZZ_CHECK(moe__file_get_array(f, m.key, &a) == MOE_OK && a.n == m.n);
         for (uint64_t j = 0; j < m.n; j++) {
             FUZZ_CHECK(moe__file_meta_elem(f, m.key, j, &e) == MOE_OK);
-            if (e.type == MOE_META_STRING) h = mix(h, moe__array_str(&a, j, &len), (size_t)e.n + 1);
-            else h = mix(h, &e.i64, sizeof e.i64);
+            if (e.type == MOE_META_STRING)
+                h = mix(h, moe__array_str(&a, j, &len), (size_t)e.n + 1);
+            else
+                h = mix(h, &e.i64, sizeof e.i64);
         }
         FUZZ_CHECK(moe__file_meta_elem(f, m.key, m.n, &e) == MOE_E_RANGE);
     }

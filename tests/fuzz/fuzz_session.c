@@ -145,8 +145,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     }
     pipe r = {stream, 0, n_stream};
     heap.peak = heap.now;
-    if (moe_session_load(session, read_pipe, &r) == MOE_OK) check_usable(r.n);
-    else check_untouched();
+    if (moe_session_load(session, read_pipe, &r) == MOE_OK)
+        check_usable(r.n);
+    else
+        check_untouched();
     FUZZ_CHECK(heap.now == before && heap.peak - before < ((size_t)1 << 20));
     return 0;
 }

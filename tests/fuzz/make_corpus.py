@@ -1,14 +1,43 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes the seed inputs of the fuzz targets: corpus/gguf and corpus/model. Standard library only; the same bytes every time."""
+"""Writes the seed inputs of the fuzz targets into corpus/. Standard library only; the same bytes every time."""
+
 import os
 import struct
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
 U8, I8, U16, I16, U32, I32, F32, BOOL, STR, ARR, U64, I64, F64 = range(13)
-FORMAT = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
-BLOCK = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84), 11: (256, 110),
-         12: (256, 144), 13: (256, 176), 14: (256, 210), 20: (32, 18), 23: (256, 136), 30: (1, 2), 39: (32, 17)}
+FORMAT = {
+    U8: "B",
+    I8: "b",
+    U16: "H",
+    I16: "h",
+    U32: "I",
+    I32: "i",
+    F32: "f",
+    BOOL: "?",
+    U64: "Q",
+    I64: "q",
+    F64: "d",
+}
+BLOCK = {
+    0: (1, 4),
+    1: (1, 2),
+    2: (32, 18),
+    3: (32, 20),
+    6: (32, 22),
+    7: (32, 24),
+    8: (32, 34),
+    10: (256, 84),
+    11: (256, 110),
+    12: (256, 144),
+    13: (256, 176),
+    14: (256, 210),
+    20: (32, 18),
+    23: (256, 136),
+    30: (1, 2),
+    39: (32, 17),
+}
 
 
 def string(s):
@@ -70,67 +99,147 @@ def byte_vocabulary():
 
 def bpe_keys(pre):
     tokens, kinds, merges = byte_vocabulary()
-    return [("tokenizer.ggml.model", STR, "gpt2"), ("tokenizer.ggml.pre", STR, pre),
-            ("tokenizer.ggml.tokens", ARR, (STR, tokens)), ("tokenizer.ggml.token_type", ARR, (I32, kinds)),
-            ("tokenizer.ggml.merges", ARR, (STR, merges)), ("tokenizer.ggml.bos_token_id", U32, 259),
-            ("tokenizer.ggml.eos_token_id", U32, 260), ("tokenizer.ggml.add_bos_token", BOOL, True)]
+    return [
+        ("tokenizer.ggml.model", STR, "gpt2"),
+        ("tokenizer.ggml.pre", STR, pre),
+        ("tokenizer.ggml.tokens", ARR, (STR, tokens)),
+        ("tokenizer.ggml.token_type", ARR, (I32, kinds)),
+        ("tokenizer.ggml.merges", ARR, (STR, merges)),
+        ("tokenizer.ggml.bos_token_id", U32, 259),
+        ("tokenizer.ggml.eos_token_id", U32, 260),
+        ("tokenizer.ggml.add_bos_token", BOOL, True),
+    ]
 
 
 def model(arch, vocab, tokenizer, extra, layer_extra, own_output=False, shared=0, dense_first=False):
     """Keys and tensors of a model of width 8 with two heads of 4, four experts of 8, two layers."""
     d, ff, e = 8, 8, 4
-    kvs = [("general.architecture", STR, arch), ("general.name", STR, "seed"), (arch + ".block_count", U32, 2),
-           (arch + ".context_length", U32, 64), (arch + ".embedding_length", U32, d),
-           (arch + ".feed_forward_length", U32, ff), (arch + ".attention.head_count", U32, 2),
-           (arch + ".attention.head_count_kv", U32, 1), (arch + ".attention.layer_norm_rms_epsilon", F32, 1e-5),
-           (arch + ".rope.freq_base", F32, 10000.0), (arch + ".vocab_size", U32, vocab), (arch + ".expert_count", U32, e),
-           (arch + ".expert_used_count", U32, 2)] + [(arch + "." + k, t, v) for k, t, v in extra] + tokenizer
+    kvs = (
+        [
+            ("general.architecture", STR, arch),
+            ("general.name", STR, "seed"),
+            (arch + ".block_count", U32, 2),
+            (arch + ".context_length", U32, 64),
+            (arch + ".embedding_length", U32, d),
+            (arch + ".feed_forward_length", U32, ff),
+            (arch + ".attention.head_count", U32, 2),
+            (arch + ".attention.head_count_kv", U32, 1),
+            (arch + ".attention.layer_norm_rms_epsilon", F32, 1e-5),
+            (arch + ".rope.freq_base", F32, 10000.0),
+            (arch + ".vocab_size", U32, vocab),
+            (arch + ".expert_count", U32, e),
+            (arch + ".expert_used_count", U32, 2),
+        ]
+        + [(arch + "." + k, t, v) for k, t, v in extra]
+        + tokenizer
+    )
     tensors = [("token_embd.weight", [d, vocab], 0), ("output_norm.weight", [d], 0)]
     if own_output:
         tensors.append(("output.weight", [d, vocab], 0))
     for i in range(2):
         b = "blk.%d." % i
-        tensors += [(b + "attn_norm.weight", [d], 0), (b + "attn_q.weight", [d, 8], 0), (b + "attn_k.weight", [d, 4], 0),
-                    (b + "attn_v.weight", [d, 4], 0), (b + "attn_output.weight", [8, d], 0), (b + "ffn_norm.weight", [d], 0)]
+        tensors += [
+            (b + "attn_norm.weight", [d], 0),
+            (b + "attn_q.weight", [d, 8], 0),
+            (b + "attn_k.weight", [d, 4], 0),
+            (b + "attn_v.weight", [d, 4], 0),
+            (b + "attn_output.weight", [8, d], 0),
+            (b + "ffn_norm.weight", [d], 0),
+        ]
         tensors += [(b + n, dims, 0) for n, dims in layer_extra]
         if dense_first and i == 0:
-            tensors += [(b + "ffn_gate.weight", [d, ff], 0), (b + "ffn_up.weight", [d, ff], 0), (b + "ffn_down.weight", [ff, d], 0)]
+            tensors += [
+                (b + "ffn_gate.weight", [d, ff], 0),
+                (b + "ffn_up.weight", [d, ff], 0),
+                (b + "ffn_down.weight", [ff, d], 0),
+            ]
             continue
-        tensors += [(b + "ffn_gate_inp.weight", [d, e], 0), (b + "ffn_gate_exps.weight", [d, ff, e], 0),
-                    (b + "ffn_up_exps.weight", [d, ff, e], 0), (b + "ffn_down_exps.weight", [ff, d, e], 0)]
+        tensors += [
+            (b + "ffn_gate_inp.weight", [d, e], 0),
+            (b + "ffn_gate_exps.weight", [d, ff, e], 0),
+            (b + "ffn_up_exps.weight", [d, ff, e], 0),
+            (b + "ffn_down_exps.weight", [ff, d, e], 0),
+        ]
         if shared:
-            tensors += [(b + "ffn_gate_inp_shexp.weight", [d], 0), (b + "ffn_gate_shexp.weight", [d, shared], 0),
-                        (b + "ffn_up_shexp.weight", [d, shared], 0), (b + "ffn_down_shexp.weight", [shared, d], 0)]
+            tensors += [
+                (b + "ffn_gate_inp_shexp.weight", [d], 0),
+                (b + "ffn_gate_shexp.weight", [d, shared], 0),
+                (b + "ffn_up_shexp.weight", [d, shared], 0),
+                (b + "ffn_down_shexp.weight", [shared, d], 0),
+            ]
     return kvs, tensors
 
 
 def spm_keys():
-    tokens = ["<unk>", "<s>", "</s>"] + ["<0x%02X>" % b for b in range(256)] + ["\u2581", "e", "t", "h", "\u2581t", "he", "\u2581the"]
+    tokens = (
+        ["<unk>", "<s>", "</s>"]
+        + ["<0x%02X>" % b for b in range(256)]
+        + ["\u2581", "e", "t", "h", "\u2581t", "he", "\u2581the"]
+    )
     kinds = [2, 3, 3] + [6] * 256 + [1] * 7
     scores = [0.0] * 259 + [-float(i) for i in range(7)]
-    return [("tokenizer.ggml.model", STR, "llama"), ("tokenizer.ggml.tokens", ARR, (STR, tokens)),
-            ("tokenizer.ggml.scores", ARR, (F32, scores)), ("tokenizer.ggml.token_type", ARR, (I32, kinds)),
-            ("tokenizer.ggml.bos_token_id", U32, 1), ("tokenizer.ggml.eos_token_id", U32, 2),
-            ("tokenizer.ggml.unknown_token_id", U32, 0)]
+    return [
+        ("tokenizer.ggml.model", STR, "llama"),
+        ("tokenizer.ggml.tokens", ARR, (STR, tokens)),
+        ("tokenizer.ggml.scores", ARR, (F32, scores)),
+        ("tokenizer.ggml.token_type", ARR, (I32, kinds)),
+        ("tokenizer.ggml.bos_token_id", U32, 1),
+        ("tokenizer.ggml.eos_token_id", U32, 2),
+        ("tokenizer.ggml.unknown_token_id", U32, 0),
+    ]
 
 
 def models():
     """The seed models: name -> (keys, tensors). One of each family and tokenizer."""
     none = [("tokenizer.ggml.model", STR, "none")]
-    heads = [("attention.key_length", U32, 4), ("attention.value_length", U32, 4), ("expert_feed_forward_length", U32, 8)]
+    heads = [
+        ("attention.key_length", U32, 4),
+        ("attention.value_length", U32, 4),
+        ("expert_feed_forward_length", U32, 8),
+    ]
     norms = [("attn_q_norm.weight", [4]), ("attn_k_norm.weight", [4])]
     granite = [("attention.scale", F32, 0.25), ("embedding_scale", F32, 2.0), ("logit_scale", F32, 4.0)]
     return {
         "qwen3moe.gguf": model("qwen3moe", 261, bpe_keys("qwen2"), heads, norms),
-        "yarn.gguf": model("qwen3moe", 12, none, heads + [("rope.scaling.type", STR, "yarn"), ("rope.scaling.factor", F32, 4.0),
-                                                          ("rope.scaling.original_context_length", U32, 16)], norms),
-        "olmoe.gguf": model("olmoe", 12, none, [], [("attn_q_norm.weight", [8]), ("attn_k_norm.weight", [4])], own_output=True),
-        "mixtral.gguf": model("llama", 266, spm_keys(), [("rope.dimension_count", U32, 4)], [], own_output=True),
-        "qwen2moe.gguf": model("qwen2moe", 12, none,
-                               [("expert_feed_forward_length", U32, 8), ("expert_shared_feed_forward_length", U32, 8)],
-                               [("attn_q.bias", [8]), ("attn_k.bias", [4]), ("attn_v.bias", [4])], shared=8, dense_first=True),
-        "granitemoe.gguf": model("granitemoe", 12, none, granite + [("residual_scale", F32, 0.5), ("rope.scaling.type", STR, "linear"),
-                                                                    ("rope.scaling.factor", F32, 2.0)], []),
+        "yarn.gguf": model(
+            "qwen3moe",
+            12,
+            none,
+            heads
+            + [
+                ("rope.scaling.type", STR, "yarn"),
+                ("rope.scaling.factor", F32, 4.0),
+                ("rope.scaling.original_context_length", U32, 16),
+            ],
+            norms,
+        ),
+        "olmoe.gguf": model(
+            "olmoe", 12, none, [], [("attn_q_norm.weight", [8]), ("attn_k_norm.weight", [4])], own_output=True
+        ),
+        "mixtral.gguf": model(
+            "llama", 266, spm_keys(), [("rope.dimension_count", U32, 4)], [], own_output=True
+        ),
+        "qwen2moe.gguf": model(
+            "qwen2moe",
+            12,
+            none,
+            [("expert_feed_forward_length", U32, 8), ("expert_shared_feed_forward_length", U32, 8)],
+            [("attn_q.bias", [8]), ("attn_k.bias", [4]), ("attn_v.bias", [4])],
+            shared=8,
+            dense_first=True,
+        ),
+        "granitemoe.gguf": model(
+            "granitemoe",
+            12,
+            none,
+            granite
+            + [
+                ("residual_scale", F32, 0.5),
+                ("rope.scaling.type", STR, "linear"),
+                ("rope.scaling.factor", F32, 2.0),
+            ],
+            [],
+        ),
         "negative_scale.gguf": model("granitemoe", 12, none, granite + [("residual_scale", F32, -0.5)], []),
     }
 
@@ -143,27 +252,63 @@ def save(target, name, data):
 
 
 def main():
-    kinds = [("u8", U8, 1), ("i8", I8, -1), ("u16", U16, 2), ("i16", I16, -2), ("u32", U32, 3), ("i32", I32, -3), ("f32", F32, 0.5),
-             ("bool", BOOL, True), ("str", STR, "text"), ("u64", U64, 4), ("i64", I64, -4), ("f64", F64, 0.25),
-             ("a.str", ARR, (STR, ["a", "", "ccc"])), ("a.i16", ARR, (I16, [1, -1])), ("a.bool", ARR, (BOOL, [True, False])),
-             ("a.none", ARR, (F64, []))]
+    kinds = [
+        ("u8", U8, 1),
+        ("i8", I8, -1),
+        ("u16", U16, 2),
+        ("i16", I16, -2),
+        ("u32", U32, 3),
+        ("i32", I32, -3),
+        ("f32", F32, 0.5),
+        ("bool", BOOL, True),
+        ("str", STR, "text"),
+        ("u64", U64, 4),
+        ("i64", I64, -4),
+        ("f64", F64, 0.25),
+        ("a.str", ARR, (STR, ["a", "", "ccc"])),
+        ("a.i16", ARR, (I16, [1, -1])),
+        ("a.bool", ARR, (BOOL, [True, False])),
+        ("a.none", ARR, (F64, [])),
+    ]
     save("gguf", "kinds.gguf", gguf(kinds, []))
     save("gguf", "v2.gguf", gguf(kinds[:3], [("t", [4], 0)], version=2))
-    save("gguf", "types.gguf", gguf([("general.alignment", U32, 64)],
-                                    [("t%d" % k, [256 if b == 256 else 32, 1], k) for k, (b, _) in BLOCK.items()], alignment=64))
-    save("gguf", "dims.gguf", gguf([], [("a", [1], 0), ("b", [2, 3], 1), ("c", [4, 1, 2], 0), ("d", [1, 2, 1, 2], 30)]))
+    save(
+        "gguf",
+        "types.gguf",
+        gguf(
+            [("general.alignment", U32, 64)],
+            [("t%d" % k, [256 if b == 256 else 32, 1], k) for k, (b, _) in BLOCK.items()],
+            alignment=64,
+        ),
+    )
+    save(
+        "gguf",
+        "dims.gguf",
+        gguf([], [("a", [1], 0), ("b", [2, 3], 1), ("c", [4, 1, 2], 0), ("d", [1, 2, 1, 2], 30)]),
+    )
     save("gguf", "empty.gguf", gguf([], []))
     save("gguf", "nothing.gguf", b"")
     save("gguf", "absurd_counts.gguf", b"GGUF" + struct.pack("<IQQ", 3, 2**64 - 1, 2**63 - 1) + bytes(13))
-    save("gguf", "split.gguf", gguf([("split.no", U16, 0), ("split.count", U16, 2), ("split.tensors.count", I32, 1)], [("t", [4], 0)]))
+    save(
+        "gguf",
+        "split.gguf",
+        gguf(
+            [("split.no", U16, 0), ("split.count", U16, 2), ("split.tensors.count", I32, 1)], [("t", [4], 0)]
+        ),
+    )
     save("gguf", "big_endian.gguf", b"GGUF" + struct.pack(">IQQ", 3, 0, 0))
     save("gguf", "v1.gguf", b"GGUF" + struct.pack("<III", 1, 0, 0))
     save("gguf", "nested.gguf", gguf([("a", ARR, (ARR, [(U8, [1])]))], []))
     for name, parts in models().items():
         save("model", name, gguf(*parts))
-    texts = ["Once upon a time, the cat sat.  12345 + 678 = ?\n\n\t don't I'LL we've", "na\u00efve caf\u00e9 e\u0301 \u00c5\u212b",
-             "\u4e16\u754c\u3053\u3093 \u05e9\u05dc\u05d5\u05dd \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea", "<|s|>the<|e|> <s></s>",
-             "\u0915\u094d\u0937 \u1100\u1161\u11a8 \uac01 \u0344\u0f73"]
+    texts = [
+        "Once upon a time, the cat sat.  12345 + 678 = ?\n\n\t don't I'LL we've",
+        "na\u00efve caf\u00e9 e\u0301 \u00c5\u212b",
+        "\u4e16\u754c\u3053\u3093 \u05e9\u05dc\u05d5\u05dd "
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea",
+        "<|s|>the<|e|> <s></s>",
+        "\u0915\u094d\u0937 \u1100\u1161\u11a8 \uac01 \u0344\u0f73",
+    ]
     for i, text in enumerate(texts):
         for kind in (i % 8, (i * 3 + 7) % 8):
             save("tokenizer", "text%d-%d" % (i, kind), bytes([kind, 2 * (i & 1)]) + text.encode())
@@ -181,8 +326,14 @@ def main():
     save("api", "batch", bytes([4, 4, 2, 21, 6, 8, 1, 9, 2, 16, 3, 24, 4, 17, 5, 10, 6, 16, 0, 16, 1]))
     save("api", "save_load", bytes([2, 2, 0, 6, 1, 2, 3, 4, 5, 6, 10, 13, 1, 3, 7, 8, 9, 12, 16, 0]))
     save("api", "stop", bytes([1, 1, 18, 5, 20, 5, 0, 7, 1, 2, 3, 4, 5, 6, 7, 0, 2, 1, 1]))
-    for i, text in enumerate(["top-k:k=5;temp:t=0.7;dist:seed=3", "mirostat:tau=4,eta=0.1,seed=1", "penalties:repeat=1.1;min-p:p=0.1;dist",
-                              "dry:multiplier=0.8;typical:p=0.9;xtc:probability=0.5,threshold=0.1;dist"]):
+    for i, text in enumerate(
+        [
+            "top-k:k=5;temp:t=0.7;dist:seed=3",
+            "mirostat:tau=4,eta=0.1,seed=1",
+            "penalties:repeat=1.1;min-p:p=0.1;dist",
+            "dry:multiplier=0.8;typical:p=0.9;xtc:probability=0.5,threshold=0.1;dist",
+        ]
+    ):
         save("api", "sampler%d" % i, bytes([0, 0, 0, 3, 1, 2, 3, 22, len(text)]) + text.encode())
 
 

@@ -156,7 +156,7 @@ static void a_cancelled_file_leaves_nothing(void **state)
 static void writers_fail_cleanly(void **state)
 {
     (void)state;
-    char sub[128];
+    char sub[500];
     moe__os_writer w;
     assert_int_equal(moe__os_writer_open(&w, in_dir("no/such/dir"), &heap), MOE_E_NOTFOUND);
     assert_non_null(strstr(moe__last_error(), "no/such/dir"));

@@ -117,8 +117,10 @@ static uint64_t elements(const tensor_spec *t) { return t->dim[0] * t->dim[1] * 
 static void put_value(bytes *b, const tensor_spec *t, size_t k, uint64_t i)
 {
     const float x = value(k, i);
-    if (t->type == MOE_TYPE_F32) put_u32(b, moe__f32_bits(x));
-    else put_int(b, t->type == MOE_TYPE_F16 ? moe__f32_to_f16(x) : moe__f32_to_bf16(x), 2);
+    if (t->type == MOE_TYPE_F32)
+        put_u32(b, moe__f32_bits(x));
+    else
+        put_int(b, t->type == MOE_TYPE_F16 ? moe__f32_to_f16(x) : moe__f32_to_bf16(x), 2);
 }
 
 /* Tensors first .. end-1 of the model as one file; n_split > 0: part `no` of a set. */
@@ -278,10 +280,8 @@ static void tied_embeddings_count_as_output(void **state)
     (void)state;
     const moe__recipe *r = moe__recipe_find("q4_k_m");
     const moe__recipe_model own = {8, 0}, tied = {8, 1};
-    moe__tensor t = {.name = "token_embd.weight",
-                     .type = moe__type_get(MOE_TYPE_F16),
-                     .n_dims = 2,
-                     .dim = {256, 9, 1, 1}};
+    moe__tensor t = {
+        .name = "token_embd.weight", .type = moe__type_get(MOE_TYPE_F16), .n_dims = 2, .dim = {256, 9, 1, 1}};
     assert_string_equal(moe__recipe_type(r, NULL, &own, &t)->name, "Q4_K");
     assert_string_equal(moe__recipe_type(r, NULL, &tied, &t)->name, "Q6_K");
     char name[32];
