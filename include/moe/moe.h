@@ -48,7 +48,6 @@ typedef int32_t moe_seq;   /**< sequence of a session, 0 .. n_seq_max-1 */
 
 #define MOE_TOKEN_NONE ((moe_token)-1) /**< "no token" */
 #define MOE_EXPERT_NONE UINT32_MAX     /**< "no expert" in routing results */
-#define MOE_ALL_LAYERS UINT32_MAX      /**< reserved for functions that act on every layer; none does yet */
 
 /** Writes n bytes somewhere; 0 on success, a negative value to stop (handed out unchanged). */
 typedef int (*moe_write_fn)(const void *data, size_t n, void *user);
@@ -725,14 +724,13 @@ typedef struct moe_session_options {
     int32_t n_threads;            /**< 0 = one per CPU that this process may use; at most 1024 */
     int32_t kv_type_k;            /**< type of cached keys: #MOE_TYPE_F16 or #MOE_KV_F32; 0 = F16 */
     int32_t kv_type_v;            /**< type of cached values, likewise */
-    uint64_t seed;                /**< for stochastic routing; nothing uses it yet */
     const moe_executor *executor; /**< copied; NULL = own threads */
     moe_progress_fn progress;     /**< prefill progress, called between sub-batches; may be NULL */
     void *progress_user;          /**< handed to progress */
 } moe_session_options;
 #define MOE_KV_F32 (-1) /**< KV cache in f32, since #MOE_TYPE_F32 is 0 and 0 means the default */
 /** Start value of moe_session_options. */
-#define MOE_SESSION_OPTIONS_INIT {sizeof(moe_session_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL}
+#define MOE_SESSION_OPTIONS_INIT {sizeof(moe_session_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL}
 
 /** What a session was made with, defaults filled in. */
 typedef struct moe_session_info {
