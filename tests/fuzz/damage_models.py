@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Writes models that are sound GGUF but wrong as models.
 
-Values, kinds and lengths of keys, shapes, types and names of tensors are changed. Byte-wise fuzzing seldom gets
-there: a length that no longer fits ends the reading. Standard library only.
+Values, kinds and lengths of keys, shapes, types and names of tensors are changed. Byte-wise fuzzing seldom
+gets there: a length that no longer fits ends the reading. Standard library only.
 
 Usage: damage_models.py FOLDER [COUNT [SEED]], then: replay_model FOLDER
 """

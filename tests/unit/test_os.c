@@ -105,6 +105,7 @@ static void what_is_no_file_is_refused(void **state)
     const void *map;
     assert_int_equal(moe__os_open(&f, in_dir("missing")), MOE_E_NOTFOUND);
     assert_non_null(strstr(moe__last_error(), in_dir("missing")));
+    assert_non_null(strstr(moe__last_error(), "No such file"));
     assert_int_equal(moe__os_open(&f, dir), MOE_E_IO);
     assert_non_null(strstr(moe__last_error(), "directory"));
     assert_int_equal(mkfifo(in_dir("pipe"), 0600), 0);
