@@ -206,8 +206,9 @@ static inline void store4(float *y, __m128 v, size_t n)
             const uint8_t *b[FEW_ROWS]; \
             vi s[FEW_ROWS]; \
             __m256i m[FEW_ROWS]; \
-            fetch(ahead + i * (FEW_ROWS * sizeof(moe__##type)), FEW_ROWS * sizeof(moe__##type)); \
+            const uint8_t *next = ahead + i * (FEW_ROWS * sizeof(moe__##type)); \
             for (int r = 0; r < FEW_ROWS; r++) { \
+                fetch(next + (size_t)r * sizeof(moe__##type), sizeof(moe__##type)); \
                 b[r] = rows[r] + i * sizeof(moe__##type); \
                 const __m256i scale = s_##type(b[r]); \
                 const vi spread = spread_scales(scale); \
@@ -229,10 +230,11 @@ static inline void store4(float *y, __m128 v, size_t n)
 #define FEW_DRIVER(type) \
     static void few_##type(const moe__gemm *g) \
     { \
+        const size_t ahead = ahead_bytes(g, FEW_ROWS); \
         for (size_t r = 0; r < g->n_rows; r += FEW_ROWS) { \
             const uint8_t *rows[FEW_ROWS]; \
             for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
             for (size_t c = 0; c < g->n_cols; c++) \
-                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 256, ahead_of(g, r, FEW_ROWS)), g->n_rows - r); \
+                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 256, ahead_of(rows[0], ahead)), g->n_rows - r); \
         } \
     }

@@ -122,13 +122,17 @@ ALWAYS_INLINE vi scale_index(const int r, const int groups)
             const uint8_t *const b[FEW_ROWS] = {rows[0] + at, rows[1] + at, rows[2] + at, rows[3] + at}; \
             const vi x[4] = {vi_load(a->q), vi_load(a->q + 64), vi_load(a->q + 128), vi_load(a->q + 192)}; \
             vi s0, s1, s2, s3, lo, hi; \
-            fetch(ahead + i * (FEW_ROWS * sizeof(moe__##type)), FEW_ROWS * sizeof(moe__##type)); \
+            const uint8_t *next = ahead + i * (FEW_ROWS * sizeof(moe__##type)); \
             const heads h = h_##type(b); \
             lane_sums(a->sum16, groups, &lo, &hi); \
             vi m = vi_dot16(_mm512_madd_epi16(h.mlo, lo), h.mhi, hi); \
+            fetch(next + 0 * sizeof(moe__##type), sizeof(moe__##type)); \
             LANES_DOT(s0, w_##type, b[0], h, 0, x, groups); \
+            fetch(next + 1 * sizeof(moe__##type), sizeof(moe__##type)); \
             LANES_DOT(s1, w_##type, b[1], h, 1, x, groups); \
+            fetch(next + 2 * sizeof(moe__##type), sizeof(moe__##type)); \
             LANES_DOT(s2, w_##type, b[2], h, 2, x, groups); \
+            fetch(next + 3 * sizeof(moe__##type), sizeof(moe__##type)); \
             LANES_DOT(s3, w_##type, b[3], h, 3, x, groups); \
             m = vi_add(m, _mm512_shuffle_epi32(m, 0x4e)); \
             m = vi_add(m, _mm512_shuffle_epi32(m, 0xb1)); \

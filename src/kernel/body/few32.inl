@@ -105,13 +105,14 @@ static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
     } \
     static void few_##type(const moe__gemm *g) \
     { \
+        const size_t ahead = ahead_bytes(g, FEW_ROWS); \
         for (size_t r = 0; r < g->n_rows; r += FEW_ROWS) { \
             const uint8_t *rows[FEW_ROWS]; \
             const size_t n = g->n_rows - r < FEW_ROWS ? g->n_rows - r : FEW_ROWS; \
             for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
             for (size_t c = 0; c < g->n_cols; c++) { \
                 float t[FEW_ROWS]; \
-                _mm256_storeu_ps(t, few8_##type(rows, col_at(g, c), g->n / 32, ahead_of(g, r, FEW_ROWS))); \
+                _mm256_storeu_ps(t, few8_##type(rows, col_at(g, c), g->n / 32, ahead_of(rows[0], ahead))); \
                 memcpy(g->y + c * g->ldy + r, t, n * sizeof *t); \
             } \
         } \

@@ -17,11 +17,13 @@ static inline const uint8_t *col_at(const moe__gemm *g, size_t c)
  * AHEAD_BYTES or more further on is asked for, into the second-level cache. An address past the end does no harm.
  */
 #define AHEAD_BYTES 12288u
-static inline const uint8_t *ahead_of(const moe__gemm *g, size_t r, size_t n)
+/* Bytes from a group of n rows to the one to ask for. */
+static inline size_t ahead_bytes(const moe__gemm *g, size_t n)
 {
-    const size_t group = n * g->w_bytes, groups = group ? (AHEAD_BYTES + group - 1) / group : 0;
-    return (const uint8_t *)((uintptr_t)g->w + r * g->w_bytes + groups * group);
+    const size_t group = n * g->w_bytes;
+    return group ? (AHEAD_BYTES + group - 1) / group * group : 0;
 }
+static inline const uint8_t *ahead_of(const uint8_t *rows, size_t bytes) { return (const uint8_t *)((uintptr_t)rows + bytes); }
 ALWAYS_INLINE void fetch(const uint8_t *p, const size_t bytes)
 {
 #pragma GCC unroll 64

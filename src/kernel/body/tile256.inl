@@ -59,9 +59,12 @@ ALWAYS_INLINE void group_dot(vi *acc, const vi *q, vi scale, const int8_t *const
     }
 }
 
-/* One block of the pass's columns c .. c + nc - 1. `block` = offset of the activation block in a column. */
+/*
+ * One block of the pass's columns c .. c + nc - 1. `block` = offset of the activation block in a column. next: NULL, or rows to ask for
+ * meanwhile, `span` bytes per group: all at once they would fill the queue of misses and stop everything.
+ */
 ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t block, const int groups, const int fit, const int mode,
-                                const int offset_bits, const int has_min, const int nc)
+                                const int offset_bits, const int has_min, const int nc, const uint8_t *next, const size_t span)
 {
     const int vecs = 64 / groups;
     const int8_t *x[TILE_COLS];
@@ -71,7 +74,10 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
         x[c] = (const int8_t *)(p->x[c0 + (size_t)c] + block + offsetof(moe__act256, q));
         acc[c] = vi_zero();
     }
-    for (int j = 0; j < groups; j++) group_dot(acc, t->q + j * vecs, t->scale[j], x, 4 * (size_t)(j * vecs), vecs, fit, mode, nc);
+    for (int j = 0; j < groups; j++) {
+        if (next) fetch(next + (size_t)j * span, span);
+        group_dot(acc, t->q + j * vecs, t->scale[j], x, 4 * (size_t)(j * vecs), vecs, fit, mode, nc);
+    }
 #pragma GCC unroll 8
     for (int c = 0; c < nc; c++) {
         const moe__act256 *a = (const moe__act256 *)(p->x[c0 + (size_t)c] + block);
@@ -95,22 +101,25 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
 #define TILE_256(type, groups, fit, mode, offset_bits, has_min) \
     static void tile_##type(const moe__gemm *g) \
     { \
+        const size_t distance = ahead_bytes(g, VI_LANES); \
         for (size_t c0 = 0; c0 < g->n_cols; c0 += PASS_COLS) \
             for (size_t r0 = 0; r0 < g->n_rows; r0 += VI_LANES) { \
                 const uint8_t *rows[VI_LANES]; \
                 pass p; \
                 tile256 t; \
-                const uint8_t *ahead = ahead_of(g, r0, VI_LANES); \
+                const uint8_t *ahead = ahead_of(row_at(g, r0), distance); \
                 const size_t n = pass_begin(&p, g, c0); \
                 for (size_t r = 0; r < VI_LANES; r++) rows[r] = row_at(g, r0 + r); \
                 for (size_t b = 0; b < g->n / 256; b++) { \
                     size_t c = 0; \
-                    fetch(ahead + b * (VI_LANES * sizeof(moe__##type)), VI_LANES * sizeof(moe__##type)); \
+                    const uint8_t *next = ahead + b * (VI_LANES * sizeof(moe__##type)); \
                     unpack_##type(&t, rows, b * sizeof(moe__##type), mode); \
-                    for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS) \
-                        tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS); \
+                    for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS, next = NULL) \
+                        tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS, next, \
+                                     VI_LANES * sizeof(moe__##type) / (groups)); \
                     if (c < p.n_cols) \
-                        tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS / 2); \
+                        tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS / 2, next, \
+                                     VI_LANES * sizeof(moe__##type) / (groups)); \
                 } \
                 pass_end(&p, g, r0, c0, n, has_min ? -1 : 0); \
             } \

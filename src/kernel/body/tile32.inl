@@ -48,9 +48,12 @@ ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, c
     }
 }
 
-/* n blocks of the pass's columns c0 .. c0 + nc - 1; `block` = offset of the first activation block in a column. */
+/*
+ * n blocks of the pass's columns c0 .. c0 + nc - 1; `block` = offset of the first activation block in a column. next: NULL, or rows to ask
+ * for meanwhile, `span` bytes per block.
+ */
 ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, size_t block, const int fit, const int mode, const int offset,
-                               const int has_min, const int nc)
+                               const int has_min, const int nc, const uint8_t *next, const size_t span)
 {
     vf acc[TILE_COLS], accm[TILE_COLS];
 #pragma GCC unroll 8
@@ -61,6 +64,7 @@ ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, si
     for (size_t i = 0; i < n; i++) {
         const moe__act32 *x[TILE_COLS];
         vi sum[TILE_COLS];
+        if (next) fetch(next + i * span, span);
 #pragma GCC unroll 8
         for (int c = 0; c < nc; c++) x[c] = (const moe__act32 *)(p->x[c0 + (size_t)c] + block) + i;
         block_dot(sum, t[i].q, x, fit, mode, offset, nc);
@@ -82,24 +86,30 @@ ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, si
     static void tile_##type(const moe__gemm *g) \
     { \
         const size_t n_blocks = g->n / 32; \
+        const size_t distance = ahead_bytes(g, VI_LANES); \
         for (size_t c0 = 0; c0 < g->n_cols; c0 += PASS_COLS) \
             for (size_t r0 = 0; r0 < g->n_rows; r0 += VI_LANES) { \
                 const uint8_t *rows[VI_LANES]; \
                 pass p; \
                 tile32 t[CHUNK]; \
-                const uint8_t *ahead = ahead_of(g, r0, VI_LANES); \
+                const uint8_t *ahead = ahead_of(row_at(g, r0), distance); \
                 const size_t n = pass_begin(&p, g, c0); \
                 for (size_t r = 0; r < VI_LANES; r++) rows[r] = row_at(g, r0 + r); \
                 for (size_t b = 0; b < n_blocks; b += CHUNK) { \
                     const size_t nb = n_blocks - b < CHUNK ? n_blocks - b : CHUNK; \
                     size_t c = 0; \
+                    const uint8_t *next = ahead + b * (VI_LANES * sizeof(moe__##type)); \
                     for (size_t i = 0; i < nb; i++) { \
-                        fetch(ahead + (b + i) * (VI_LANES * sizeof(moe__##type)), VI_LANES * sizeof(moe__##type)); \
+                        fetch(next + i * (VI_LANES / 2 * sizeof(moe__##type)), VI_LANES / 2 * sizeof(moe__##type)); \
                         unpack_##type(&t[i], rows, (b + i) * sizeof(moe__##type)); \
                     } \
-                    for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS) \
-                        tile32_cols(t, nb, &p, c, b * sizeof(moe__act32), fit, mode, offset, has_min, TILE_COLS); \
-                    if (c < p.n_cols) tile32_cols(t, nb, &p, c, b * sizeof(moe__act32), fit, mode, offset, has_min, TILE_COLS / 2); \
+                    next += nb * (VI_LANES / 2 * sizeof(moe__##type)); \
+                    for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS, next = NULL) \
+                        tile32_cols(t, nb, &p, c, b * sizeof(moe__act32), fit, mode, offset, has_min, TILE_COLS, next, \
+                                    VI_LANES / 2 * sizeof(moe__##type)); \
+                    if (c < p.n_cols) \
+                        tile32_cols(t, nb, &p, c, b * sizeof(moe__act32), fit, mode, offset, has_min, TILE_COLS / 2, next, \
+                                    VI_LANES / 2 * sizeof(moe__##type)); \
                 } \
                 pass_end(&p, g, r0, c0, n, has_min ? 1 : 0); \
             } \
