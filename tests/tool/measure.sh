@@ -28,6 +28,14 @@ json "perplexity: bits per byte" 'abs(j["total"]["bits_per_byte"] - j["total"]["
 __import__("math").log(2) / j["total"]["bytes"]) < 1e-6'
 n=$(tool tokenize -m "$MODEL" --count -f "$tmp/tales.txt")
 json "perplexity: each token scored once" "$n - 1 <= j['total']['tokens'] <= $n"
+# The figures of tools/reference_numpy.py (float64, no cache), windowed and averaged as docs/tool.md says.
+for expected in qwen3moe:22.51016232:0.31612853 olmoe:6.78649958:0.05384842; do
+    figures=${expected#*:}
+    runs 0 "perplexity of ${expected%%:*}" tool perplexity -m "$DATA/${expected%%:*}.gguf" --ctx 48 --stride 20 --kv f32 \
+        --json "$tmp/tales.txt"
+    json "perplexity of ${expected%%:*}: as another implementation has it" "j['total']['tokens'] == 645 and
+        abs(j['total']['nll'] / ${figures%:*} - 1) < 1e-5 and abs(j['total']['nll_stderr'] / ${figures#*:} - 1) < 1e-4"
+done
 for how in "--batch 5" "--threads 1" "--no-mmap"; do
     # shellcheck disable=SC2086
     tool perplexity -m "$MODEL" --ctx 32 --kv f32 --json $how "$tmp/tales.txt" >"$tmp/out" 2>"$tmp/err"
