@@ -101,6 +101,7 @@ def works(readme):
 
 def main(before, after, readme, model, kind):
     before, after = (json.loads(Path(p).read_text()) for p in (before, after))
+    after = before | {k: v for k, v in after.items() if v}      # parts measured once count for both
     s = Shape()
     expert = 3 * s.width * s.expert_width
     attn = 2 * s.width * s.head_dim * (s.heads + s.kv_heads)

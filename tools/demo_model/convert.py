@@ -100,7 +100,7 @@ def add_tokenizer(w, path):
     w.add_bos_token_id(EOT_ID)
     w.add_eos_token_id(EOT_ID)
     w.add_add_bos_token(False)
-    w.add_string("libmoe.tokenizer.normalizer", "none")  # qwen2 files usually normalise; this vocabulary does not
+    w.add_string("libmoe.tokenizer.normalizer", "none")     # files of kind qwen2 usually do normalise
 
 
 def gguf_tensors(shape, weights):

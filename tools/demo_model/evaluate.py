@@ -104,7 +104,7 @@ def held_out(net, work):
     return bits / bytes_per_domain(work), chosen / chosen.sum(-1, keepdims=True)
 
 
-def tag_matrix(net, work, tok, length=511, per_domain=16):
+def tag_matrix(net, work, tok, length=511, per_domain=8):
     """[domain, tag] bits per byte over evenly chosen windows; the last column is without a tag."""
     tags = [*range(len(DOMAINS)), None]
     out = np.zeros((len(DOMAINS), len(tags)))
@@ -114,7 +114,7 @@ def tag_matrix(net, work, tok, length=511, per_domain=16):
         mine = mine[::max(1, len(mine) // per_domain)][:per_domain]
         size = sum(len(tok.decode(list(w), skip_special_tokens=False).encode("utf-8")) for w in mine)
         for column, tag in enumerate(tags):
-            scores = score(net, mine, [tag] * len(mine), length, batch=16)
+            scores = score(net, mine, [tag] * len(mine), length)
             out[d, column] = sum(bits.sum().item() for bits, _ in scores) / size
     return out
 
