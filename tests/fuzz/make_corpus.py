@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes the seed inputs of the fuzz targets into corpus/, the same bytes every time. Standard library only."""
+"""Writes the seed inputs of the fuzz targets, the same bytes every time. Standard library only."""
 
 import os
 import struct

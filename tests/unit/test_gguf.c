@@ -17,6 +17,7 @@
 
 #include "base/status.h"
 #include "file/file.h"
+#include "file/source.h"
 #include "gguf_bytes.h"
 
 static moe__allocator heap;
@@ -247,6 +248,10 @@ static void typed_lookups_check_kind_and_range(void **state)
         assert_non_null(strstr(moe__last_error(), "expected"));
         assert_non_null(strstr(moe__last_error(), "found"));
     }
+    assert_int_equal(moe__file_get_u32(f, "i8", &u), MOE_E_FORMAT);
+    assert_non_null(strstr(moe__last_error(), "found -5"));
+    assert_int_equal(moe__file_get_u32(f, "u64", &u), MOE_E_FORMAT);
+    assert_non_null(strstr(moe__last_error(), "found 18446744073709551615"));
     assert_int_equal(moe__file_get_u32(f, "none", &u), MOE_E_NOTFOUND);
     assert_int_equal(moe__file_get_f32(f, "f64", &x), MOE_OK);
     assert_true(x == 1.5f);
@@ -817,6 +822,88 @@ static void long_arrays_cross_the_window(void **state)
     bytes_free(&b);
 }
 
+/* The hash of file/index.c, to make names that all want the same place. */
+static uint64_t name_hash(const char *s)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+    h ^= h >> 32;
+    h *= 0x9e3779b97f4a7c15u;
+    return h ^ h >> 29;
+}
+
+static void names_made_to_collide_are_refused(void **state)
+{
+    (void)state;
+    for (int as_tensors = 0; as_tensors < 2; as_tensors++) {
+        const uint64_t dim[1] = {1};
+        bytes b = {0};
+        put_header(&b, 3, as_tensors ? 600 : 0, as_tensors ? 0 : 600);
+        uint64_t offset = 0;
+        for (unsigned i = 0, n = 0; n < 600; i++) {
+            char name[16];
+            snprintf(name, sizeof name, "n%u", i);
+            if ((name_hash(name) & 2047) != 77) continue;
+            if (as_tensors)
+                put_tensor(&b, name, 1, dim, MOE_TYPE_F32, 32 * offset++);
+            else
+                put_kv_u32(&b, name, 1);
+            n++;
+        }
+        finish(&b, 600 * 32);
+        refused(&b, MOE_E_FORMAT, "collide", as_tensors ? "tensor 'n" : "key 'n", "offset");
+    }
+}
+
+/* After the first read the first string is longer by just the one behind it, so that the next ones are found
+ * in place. */
+static int growing_read(void *f, uint64_t off, void *dst, size_t n)
+{
+    bytes *b = f;
+    const int st = bytes_read_at(f, off, dst, n);
+    b->p[24 + 8 + 5 + 4 + 4 + 8] = 1 + 9;
+    return st;
+}
+
+static void a_file_that_changes_is_refused(void **state)
+{
+    (void)state;
+    moe__file *f;
+    bytes b = one_kv();
+    put_key(&b, "words", MOE_META_ARRAY), put_u32(&b, MOE_META_STRING), put_u64(&b, 4000);
+    for (int i = 0; i < 4000; i++)
+        put_str(&b, "x"); /* more than one window, so that the start is read again */
+    moe_file mf = bytes_file(0);
+    assert_int_equal(moe__file_open_user(&f, &mf, &b, &heap, 0), MOE_OK);
+    moe__file_close(f);
+    mf.read_at = growing_read;
+    assert_int_equal(moe__file_open_user(&f, &mf, &b, &heap, 0), MOE_E_IO);
+    assert_non_null(strstr(moe__last_error(), "'words'"));
+    assert_non_null(strstr(moe__last_error(), "changed"));
+    assert_int_equal(heap_now, 0);
+    bytes_free(&b);
+}
+
+static void sources_check_ranges(void **state)
+{
+    (void)state;
+    char c[4];
+    bytes b = {0};
+    moe__source s;
+    put(&b, "abcd", 4);
+    const moe_file mf = bytes_file(0);
+    assert_int_equal(moe__source_open_user(&s, &mf, &b, "four", 0), MOE_OK);
+    assert_int_equal(moe__source_read(&s, 1, c, 3), MOE_OK);
+    assert_memory_equal(c, "bcd", 3);
+    assert_int_equal(moe__source_read(&s, 4, c, 0), MOE_OK);
+    assert_int_equal(moe__source_read(&s, 2, c, 3), MOE_E_FORMAT);
+    assert_int_equal(moe__source_read(&s, 5, c, 0), MOE_E_FORMAT);
+    assert_int_equal(moe__source_read(&s, UINT64_MAX, c, 2), MOE_E_FORMAT);
+    assert_non_null(strstr(moe__last_error(), "four"));
+    moe__source_close(&s);
+    bytes_free(&b);
+}
+
 /* From the first allocation on: without memory the answer is MOE_E_NOMEM, nothing leaks, every file is
  * closed. */
 static void every_allocation_may_fail(void **state)
@@ -870,6 +957,9 @@ int main(void)
         cmocka_unit_test(callbacks_are_not_trusted),
         cmocka_unit_test(files_open_mapped_and_read),
         cmocka_unit_test(long_arrays_cross_the_window),
+        cmocka_unit_test(names_made_to_collide_are_refused),
+        cmocka_unit_test(a_file_that_changes_is_refused),
+        cmocka_unit_test(sources_check_ranges),
         cmocka_unit_test(every_allocation_may_fail),
     };
     if (moe__allocator_init(&heap, &hook) != MOE_OK) return 1;
