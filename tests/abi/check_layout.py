@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""check_layout.py PROGRAM TABLE: what the layout program prints must be the recorded table (name, offset, size of every
-member). Until 1.0 a change needs a new MOE_API_VERSION and tests/abi/update.sh; from 1.0 members are only added at the end."""
+"""check_layout.py PROGRAM TABLE: what the layout program prints must be the recorded table (name, offset,
+size of every member). Until 1.0 a change needs a new MOE_API_VERSION and tests/abi/update.sh; from 1.0 members are
+only added at the end."""
 import difflib
 import pathlib
 import subprocess

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""check_symbols.py ROOT LIBRARY: symbols.txt (name and first version), the declarations of the headers and what the
-shared library exports must be the same. With --update as a third argument it writes symbols.txt instead."""
+"""check_symbols.py ROOT LIBRARY: symbols.txt (name and first version), the declarations of the headers and
+what the shared library exports must be the same. With --update as a third argument it writes symbols.txt first."""
 import pathlib
 import subprocess
 import sys
@@ -16,7 +16,8 @@ def recorded(path):
 
 
 def exported(library):
-    out = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
+    command = ["nm", "-D", "--defined-only", library]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     names = {line.split()[-1].split("@")[0] for line in out.splitlines() if line.split()[-2] != "A"}
     # what sanitizers and the linker put into every library
     return {n for n in names if not n.startswith(("__", "_init", "_fini", "_edata", "_end"))}
@@ -28,7 +29,8 @@ def main():
     declared = header.functions(root)
     if "--update" in sys.argv:
         lines = [f"{name} {since}\n" for name, since in sorted(declared.items())]
-        path.write_text("# Public functions and the version each appeared in. Made by tests/abi/update.sh.\n" + "".join(lines))
+        head = "# Public functions and the version each appeared in. Made by tests/abi/update.sh.\n"
+        path.write_text(head + "".join(lines))
     faults = []
     table = recorded(path)
     for name in sorted(declared.keys() - table.keys()):

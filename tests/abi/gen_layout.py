@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""gen_layout.py ROOT: prints layout.c, a program that prints size and offset of every member of every public struct.
-Made from the headers, so that no member can be forgotten. The program is built with -Wpadded: padding must be explicit."""
+"""gen_layout.py ROOT: prints layout.c, a program that prints size and offset of every member of every public
+struct. Made from the headers, so that no member can be forgotten. The program is built with -Wpadded: padding
+must be explicit."""
 import sys
 
 sys.dont_write_bytecode = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reads the public headers, which are deliberately plain: functions with their @since, structs with their members."""
+"""Reads the public headers, which are deliberately plain: functions with @since, structs with members."""
 import pathlib
 import re
 

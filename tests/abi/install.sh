@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# install.sh ROOT BUILD CC: installs into an empty folder; a program is then built from nothing but what pkg-config says about
-# that folder, against the shared and the static library, and must run.
+# install.sh ROOT BUILD CC: installs into an empty folder; a program is then built from nothing but what
+# pkg-config says about that folder, against the shared and the static library, and must run.
 set -eu
 root=$1 build=$2 cc=$3
 command -v pkg-config >/dev/null 2>&1 || exit 77
@@ -15,7 +15,8 @@ pc=$(find "$scratch/root" -name libmoe.pc)
 [ -n "$pc" ] || { echo "libmoe.pc is not installed"; exit 1; }
 PKG_CONFIG_LIBDIR=$(dirname "$pc")
 export PKG_CONFIG_LIBDIR
-pc() { pkg-config "--define-variable=prefix=$scratch/root$(pkg-config --variable=prefix libmoe)" "$@" libmoe; }
+prefix=$scratch/root$(pkg-config --variable=prefix libmoe)
+pc() { pkg-config "--define-variable=prefix=$prefix" "$@" libmoe; }
 version=$(pc --modversion)
 libdir=$(pc --variable=libdir)
 

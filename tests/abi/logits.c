@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* logits MODEL: writes the bits of all logits of a fixed prompt, evaluated in two batches. Only moe.h is used. */
+/* logits MODEL: writes the bits of all logits of a fixed prompt, evaluated in two batches; uses moe.h alone.
+ */
 #include <moe/moe.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ static int run(const char *path)
     int bad = moe_model_open(&m, path, NULL) != MOE_OK || moe_session_create(&s, m, &o) != MOE_OK ||
               moe_model_get_info(m, &info) != MOE_OK;
     for (int i = 0; i < N && !bad; i++) id[i] = (moe_token)((i * 7 + 3) % (int)info.n_vocab);
-    for (int i = 0; i < 2 && !bad; i++) bad = moe_session_eval(s, id + i * N / 2, N / 2) != MOE_OK || print_row(s, 0) < 0;
+    for (int i = 0; i < 2 && !bad; i++)
+        bad = moe_session_eval(s, id + i * N / 2, N / 2) != MOE_OK || print_row(s, 0) < 0;
     if (bad) fprintf(stderr, "%s: %s\n", path, moe_last_error());
     moe_session_free(s);
     moe_model_release(m);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# update.sh [BUILD]: records the binary interface anew: symbols.txt, layout-<cpu>.txt and, where abidw is installed,
-# libmoe.abi. Run it when a change of the interface is meant, and read the difference before committing it.
+# update.sh [BUILD]: records the binary interface anew: symbols.txt, layout-<cpu>.txt and, where abidw is
+# installed, libmoe.abi. Run it when a change of the interface is meant, and read the difference first.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
@@ -10,7 +10,8 @@ trap 'rm -rf "$scratch"' EXIT
 build=${1:-$scratch/build}
 # The same options as ./test --all: types are described by debug information.
 [ -f "$build/build.ninja" ] ||
-    meson setup "$build" "$root" --buildtype=debugoptimized -Dtests=disabled -Dexamples=disabled -Dtool=disabled >/dev/null
+    meson setup "$build" "$root" --buildtype=debugoptimized -Dtests=disabled -Dexamples=disabled \
+        -Dtool=disabled >/dev/null
 library=src/libmoe.so.$("$root/tools/read_version.py" project)
 ninja -C "$build" "$library" >/dev/null
 python3 "$here/check_symbols.py" "$root" "$build/$library" --update
