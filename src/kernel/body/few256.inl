@@ -197,7 +197,7 @@ static inline void store4(float *y, __m128 v, size_t n)
  */
 #define NO_MIN(b) _mm256_setzero_si256()
 #define FEW_256_ROWS(type, mode, offset_bits, has_min, M, dmin_at) \
-    ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, const uint8_t *ahead) \
+    ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, size_t ahead) \
     { \
         __m128 acc = _mm_setzero_ps(), accm = _mm_setzero_ps(); \
         for (size_t i = 0; i < n_blocks; i++) { \
@@ -206,10 +206,9 @@ static inline void store4(float *y, __m128 v, size_t n)
             const uint8_t *b[FEW_ROWS]; \
             vi s[FEW_ROWS]; \
             __m256i m[FEW_ROWS]; \
-            const uint8_t *next = ahead + i * (FEW_ROWS * sizeof(moe__##type)); \
             for (int r = 0; r < FEW_ROWS; r++) { \
-                fetch(next + (size_t)r * sizeof(moe__##type), sizeof(moe__##type)); \
                 b[r] = rows[r] + i * sizeof(moe__##type); \
+                fetch(b[r], ahead, sizeof(moe__##type)); \
                 const __m256i scale = s_##type(b[r]); \
                 const vi spread = spread_scales(scale); \
                 s[r] = vi_zero(); \
@@ -235,6 +234,6 @@ static inline void store4(float *y, __m128 v, size_t n)
             const uint8_t *rows[FEW_ROWS]; \
             for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
             for (size_t c = 0; c < g->n_cols; c++) \
-                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 256, ahead_of(rows[0], ahead)), g->n_rows - r); \
+                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 256, ahead), g->n_rows - r); \
         } \
     }

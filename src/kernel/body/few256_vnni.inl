@@ -113,7 +113,7 @@ ALWAYS_INLINE vi scale_index(const int r, const int groups)
     } while (0)
 
 #define FEW_256(type, groups, offset_bits, has_min) \
-    ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, const uint8_t *ahead) \
+    ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, size_t ahead) \
     { \
         __m256 acc = _mm256_setzero_ps(); \
         for (size_t i = 0; i < n_blocks; i++) { \
@@ -122,17 +122,16 @@ ALWAYS_INLINE vi scale_index(const int r, const int groups)
             const uint8_t *const b[FEW_ROWS] = {rows[0] + at, rows[1] + at, rows[2] + at, rows[3] + at}; \
             const vi x[4] = {vi_load(a->q), vi_load(a->q + 64), vi_load(a->q + 128), vi_load(a->q + 192)}; \
             vi s0, s1, s2, s3, lo, hi; \
-            const uint8_t *next = ahead + i * (FEW_ROWS * sizeof(moe__##type)); \
             const heads h = h_##type(b); \
             lane_sums(a->sum16, groups, &lo, &hi); \
             vi m = vi_dot16(_mm512_madd_epi16(h.mlo, lo), h.mhi, hi); \
-            fetch(next + 0 * sizeof(moe__##type), sizeof(moe__##type)); \
+            fetch(b[0], ahead, sizeof(moe__##type)); \
             LANES_DOT(s0, w_##type, b[0], h, 0, x, groups); \
-            fetch(next + 1 * sizeof(moe__##type), sizeof(moe__##type)); \
+            fetch(b[1], ahead, sizeof(moe__##type)); \
             LANES_DOT(s1, w_##type, b[1], h, 1, x, groups); \
-            fetch(next + 2 * sizeof(moe__##type), sizeof(moe__##type)); \
+            fetch(b[2], ahead, sizeof(moe__##type)); \
             LANES_DOT(s2, w_##type, b[2], h, 2, x, groups); \
-            fetch(next + 3 * sizeof(moe__##type), sizeof(moe__##type)); \
+            fetch(b[3], ahead, sizeof(moe__##type)); \
             LANES_DOT(s3, w_##type, b[3], h, 3, x, groups); \
             m = vi_add(m, _mm512_shuffle_epi32(m, 0x4e)); \
             m = vi_add(m, _mm512_shuffle_epi32(m, 0xb1)); \

@@ -86,7 +86,7 @@ static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
 
 /* D(rows, offset) = the scales of eight rows. */
 #define FEW_32(type, mode, offset, has_min, D, d_at, m_at) \
-    ALWAYS_INLINE __m256 few8_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, const uint8_t *ahead) \
+    ALWAYS_INLINE __m256 few8_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, size_t ahead) \
     { \
         __m256 acc = _mm256_setzero_ps(), accm = _mm256_setzero_ps(); \
         for (size_t i = 0; i < n_blocks; i++) { \
@@ -95,7 +95,7 @@ static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
             const __m256 dx = _mm256_set1_ps(a->d); \
             const size_t at = i * sizeof(moe__##type); \
             __m256i s[FEW_ROWS]; \
-            fetch(ahead + i * (FEW_ROWS * sizeof(moe__##type)), FEW_ROWS * sizeof(moe__##type)); \
+            fetch_blocks(rows, ahead, i, 0, FEW_ROWS, i, sizeof(moe__##type)); \
             _Pragma("GCC unroll 8") for (int r = 0; r < FEW_ROWS; r++) s[r] = few_dot(w_##type(rows[r] + at), x, mode); \
             const __m256i sum = _mm256_sub_epi32(ymm_sum8(s), _mm256_set1_epi32((offset) * a->sum)); \
             acc = _mm256_fmadd_ps(_mm256_mul_ps(D(rows, at + (d_at)), dx), _mm256_cvtepi32_ps(sum), acc); \
@@ -112,7 +112,7 @@ static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
             for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
             for (size_t c = 0; c < g->n_cols; c++) { \
                 float t[FEW_ROWS]; \
-                _mm256_storeu_ps(t, few8_##type(rows, col_at(g, c), g->n / 32, ahead_of(rows[0], ahead))); \
+                _mm256_storeu_ps(t, few8_##type(rows, col_at(g, c), g->n / 32, ahead)); \
                 memcpy(g->y + c * g->ldy + r, t, n * sizeof *t); \
             } \
         } \

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows and columns of a product: pointers past the end repeat the last one, so that a tile is always full; only what exists is stored. */
+/*
+ * Rows and columns of a product: pointers past the end repeat the last one, so that a tile is always full; only what exists is
+ * stored. And what to ask memory for meanwhile.
+ */
 
 static inline const uint8_t *row_at(const moe__gemm *g, size_t r)
 {
@@ -13,59 +16,30 @@ static inline const uint8_t *col_at(const moe__gemm *g, size_t c)
 }
 
 /*
- * Few columns are bound by memory, and rows are too short for the hardware's own prefetching: while a group of n rows is computed, the group
- * AHEAD_BYTES or more further on is asked for, into the second-level cache. An address past the end does no harm.
+ * Few columns are bound by memory, and rows are too short for the hardware's own prefetching: while a group of n rows is computed, the same
+ * places of the group AHEAD_BYTES or more further on are asked for, into the second-level cache, a little at a time: many at once would
+ * fill the queue of misses and stop everything. One stream per row keeps more of them in flight than one for all. An address past
+ * the end does no harm.
  */
 #define AHEAD_BYTES 12288u
-/* Bytes from a group of n rows to the one to ask for. */
 static inline size_t ahead_bytes(const moe__gemm *g, size_t n)
 {
     const size_t group = n * g->w_bytes;
     return group ? (AHEAD_BYTES + group - 1) / group * group : 0;
 }
-static inline const uint8_t *ahead_of(const uint8_t *rows, size_t bytes) { return (const uint8_t *)((uintptr_t)rows + bytes); }
-ALWAYS_INLINE void fetch(const uint8_t *p, const size_t bytes)
+ALWAYS_INLINE void fetch(const uint8_t *p, size_t ahead, const size_t bytes)
 {
 #pragma GCC unroll 64
-    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)((uintptr_t)p + i), _MM_HINT_T1);
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)((uintptr_t)p + ahead + i), _MM_HINT_T1);
 }
-
-/* Columns of one pass over the weights in the tile kernels: their sums wait in the first-level cache. */
-#define PASS_COLS 64
-#if MOE_VEC == 512
-#define TILE_COLS 8 /* columns whose sums are in registers */
-#else
-#define TILE_COLS 4
-#endif
-
-/* The sums of a pass. */
-typedef struct pass {
-    float acc[PASS_COLS][VI_LANES], accm[PASS_COLS][VI_LANES];
-    const uint8_t *x[PASS_COLS];
-    size_t n_cols; /* a multiple of TILE_COLS / 2 */
-} pass;
-
-/* Columns c0 .. of g; returns how many of them exist. */
-static inline size_t pass_begin(pass *p, const moe__gemm *g, size_t c0)
+/*
+ * For n rows from `first` on, when block i of `bytes` bytes is computed. Of blocks much shorter than a cache line so many come at once that
+ * one stream for all rows is the better way: then place `part` of it, n * bytes long.
+ */
+ALWAYS_INLINE void fetch_blocks(const uint8_t *const *rows, size_t ahead, size_t i, const size_t first, const size_t n, size_t part,
+                                const size_t bytes)
 {
-    const size_t left = g->n_cols - c0, n = left < PASS_COLS ? left : PASS_COLS, half = TILE_COLS / 2;
-    p->n_cols = (n + half - 1) / half * half;
-    for (size_t c = 0; c < p->n_cols; c++) {
-        p->x[c] = col_at(g, c0 + c);
-        vf_store(p->acc[c], vf_zero());
-        vf_store(p->accm[c], vf_zero());
-    }
-    return n;
-}
-
-/* Stores the sums of rows r0 .. : acc, or acc + sign * accm. */
-ALWAYS_INLINE void pass_end(const pass *p, const moe__gemm *g, size_t r0, size_t c0, size_t n, const int sign)
-{
-    const size_t rows = g->n_rows - r0 < VI_LANES ? g->n_rows - r0 : VI_LANES;
-    for (size_t c = 0; c < n; c++) {
-        vf v = vf_load(p->acc[c]);
-        if (sign > 0) v = vf_add(v, vf_load(p->accm[c]));
-        if (sign < 0) v = vf_sub(v, vf_load(p->accm[c]));
-        vf_store_n(g->y + (c0 + c) * g->ldy + r0, v, rows);
-    }
+    if (bytes <= 32) fetch(rows[0] + part * (n * bytes), ahead, n * bytes);
+    else
+        for (size_t r = first; r < first + n; r++) fetch(rows[r] + i * bytes, ahead, 1);
 }

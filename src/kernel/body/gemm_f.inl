@@ -8,25 +8,14 @@
 
 #define DECODE_ROWS 4
 
-static inline const unsigned char *gemm_row(const moe__gemm *g, size_t r)
-{
-    return (const unsigned char *)g->w + (r < g->n_rows ? r : g->n_rows - 1) * g->w_bytes;
-}
-
-static inline const unsigned char *gemm_col(const moe__gemm *g, size_t c)
-{
-    const size_t last = c < g->n_cols ? c : g->n_cols - 1;
-    return (const unsigned char *)g->x + (g->col ? g->col[last] : last) * g->x_bytes;
-}
-
 /* A tile of NR x NC for weights of `size` bytes: sums go to y. */
 #define FLOAT_TILE(name, size, LD, LDN, NR, NC) \
     static inline void name(const moe__gemm *g, size_t r0, size_t c0) \
     { \
-        const unsigned char *w[NR], *x[NC]; \
+        const uint8_t *w[NR], *x[NC]; \
         v16 acc[NR][NC]; \
-        for (size_t r = 0; r < NR; r++) w[r] = gemm_row(g, r0 + r); \
-        for (size_t c = 0; c < NC; c++) x[c] = gemm_col(g, c0 + c); \
+        for (size_t r = 0; r < NR; r++) w[r] = row_at(g, r0 + r); \
+        for (size_t c = 0; c < NC; c++) x[c] = col_at(g, c0 + c); \
         for (size_t r = 0; r < NR; r++) \
             for (size_t c = 0; c < NC; c++) acc[r][c] = v16_zero(); \
         const size_t full = g->n / 16 * 16, k = g->n - full; \

@@ -60,11 +60,12 @@ ALWAYS_INLINE void group_dot(vi *acc, const vi *q, vi scale, const int8_t *const
 }
 
 /*
- * One block of the pass's columns c .. c + nc - 1. `block` = offset of the activation block in a column. next: NULL, or rows to ask for
- * meanwhile, `span` bytes per group: all at once they would fill the queue of misses and stop everything.
+ * One block of the pass's columns c .. c + nc - 1. `block` = offset of the activation block in a column. next: NULL, or rows
+ * to fetch from meanwhile (`bytes` bytes, the size of a block, from `ahead` on).
  */
 ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t block, const int groups, const int fit, const int mode,
-                                const int offset_bits, const int has_min, const int nc, const uint8_t *next, const size_t span)
+                                const int offset_bits, const int has_min, const int nc, const uint8_t *const *next, size_t ahead,
+                                const size_t bytes)
 {
     const int vecs = 64 / groups;
     const int8_t *x[TILE_COLS];
@@ -75,7 +76,7 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
         acc[c] = vi_zero();
     }
     for (int j = 0; j < groups; j++) {
-        if (next) fetch(next + (size_t)j * span, span);
+        for (int r = j * VI_LANES / groups; next && r < (j + 1) * VI_LANES / groups; r++) fetch(next[r], ahead, bytes);
         group_dot(acc, t->q + j * vecs, t->scale[j], x, 4 * (size_t)(j * vecs), vecs, fit, mode, nc);
     }
 #pragma GCC unroll 8
@@ -107,19 +108,18 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
                 const uint8_t *rows[VI_LANES]; \
                 pass p; \
                 tile256 t; \
-                const uint8_t *ahead = ahead_of(row_at(g, r0), distance); \
                 const size_t n = pass_begin(&p, g, c0); \
                 for (size_t r = 0; r < VI_LANES; r++) rows[r] = row_at(g, r0 + r); \
                 for (size_t b = 0; b < g->n / 256; b++) { \
                     size_t c = 0; \
-                    const uint8_t *next = ahead + b * (VI_LANES * sizeof(moe__##type)); \
+                    const uint8_t *const *next = rows; \
                     unpack_##type(&t, rows, b * sizeof(moe__##type), mode); \
                     for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS, next = NULL) \
                         tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS, next, \
-                                     VI_LANES * sizeof(moe__##type) / (groups)); \
+                                     distance + b * sizeof(moe__##type), sizeof(moe__##type)); \
                     if (c < p.n_cols) \
                         tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS / 2, next, \
-                                     VI_LANES * sizeof(moe__##type) / (groups)); \
+                                     distance + b * sizeof(moe__##type), sizeof(moe__##type)); \
                 } \
                 pass_end(&p, g, r0, c0, n, has_min ? -1 : 0); \
             } \

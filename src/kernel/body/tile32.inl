@@ -49,11 +49,11 @@ ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, c
 }
 
 /*
- * n blocks of the pass's columns c0 .. c0 + nc - 1; `block` = offset of the first activation block in a column. next: NULL, or rows to ask
- * for meanwhile, `span` bytes per block.
+ * n blocks of the pass's columns c0 .. c0 + nc - 1; b = the first block. next: NULL, or rows
+ * whose second half to fetch from meanwhile (blocks of `bytes` bytes).
  */
-ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, size_t block, const int fit, const int mode, const int offset,
-                               const int has_min, const int nc, const uint8_t *next, const size_t span)
+ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, size_t b, const int fit, const int mode, const int offset,
+                               const int has_min, const int nc, const uint8_t *const *next, size_t ahead, const size_t bytes)
 {
     vf acc[TILE_COLS], accm[TILE_COLS];
 #pragma GCC unroll 8
@@ -64,9 +64,9 @@ ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, si
     for (size_t i = 0; i < n; i++) {
         const moe__act32 *x[TILE_COLS];
         vi sum[TILE_COLS];
-        if (next) fetch(next + i * span, span);
+        if (next) fetch_blocks(next, ahead, b + i, VI_LANES / 2, VI_LANES / 2, 2 * b + n + i, bytes);
 #pragma GCC unroll 8
-        for (int c = 0; c < nc; c++) x[c] = (const moe__act32 *)(p->x[c0 + (size_t)c] + block) + i;
+        for (int c = 0; c < nc; c++) x[c] = (const moe__act32 *)p->x[c0 + (size_t)c] + b + i;
         block_dot(sum, t[i].q, x, fit, mode, offset, nc);
 #pragma GCC unroll 8
         for (int c = 0; c < nc; c++) {
@@ -92,24 +92,22 @@ ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, si
                 const uint8_t *rows[VI_LANES]; \
                 pass p; \
                 tile32 t[CHUNK]; \
-                const uint8_t *ahead = ahead_of(row_at(g, r0), distance); \
                 const size_t n = pass_begin(&p, g, c0); \
                 for (size_t r = 0; r < VI_LANES; r++) rows[r] = row_at(g, r0 + r); \
                 for (size_t b = 0; b < n_blocks; b += CHUNK) { \
                     const size_t nb = n_blocks - b < CHUNK ? n_blocks - b : CHUNK; \
                     size_t c = 0; \
-                    const uint8_t *next = ahead + b * (VI_LANES * sizeof(moe__##type)); \
+                    const uint8_t *const *next = rows; \
                     for (size_t i = 0; i < nb; i++) { \
-                        fetch(next + i * (VI_LANES / 2 * sizeof(moe__##type)), VI_LANES / 2 * sizeof(moe__##type)); \
+                        fetch_blocks(rows, distance, b + i, 0, VI_LANES / 2, 2 * b + i, sizeof(moe__##type)); \
                         unpack_##type(&t[i], rows, (b + i) * sizeof(moe__##type)); \
                     } \
-                    next += nb * (VI_LANES / 2 * sizeof(moe__##type)); \
                     for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS, next = NULL) \
-                        tile32_cols(t, nb, &p, c, b * sizeof(moe__act32), fit, mode, offset, has_min, TILE_COLS, next, \
-                                    VI_LANES / 2 * sizeof(moe__##type)); \
+                        tile32_cols(t, nb, &p, c, b, fit, mode, offset, has_min, TILE_COLS, next, \
+                                    distance, sizeof(moe__##type)); \
                     if (c < p.n_cols) \
-                        tile32_cols(t, nb, &p, c, b * sizeof(moe__act32), fit, mode, offset, has_min, TILE_COLS / 2, next, \
-                                    VI_LANES / 2 * sizeof(moe__##type)); \
+                        tile32_cols(t, nb, &p, c, b, fit, mode, offset, has_min, TILE_COLS / 2, next, \
+                                    distance, sizeof(moe__##type)); \
                 } \
                 pass_end(&p, g, r0, c0, n, has_min ? 1 : 0); \
             } \

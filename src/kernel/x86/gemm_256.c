@@ -16,6 +16,7 @@
 #include "quant/unpack.h"
 
 #include "kernel/body/gemm_args.inl"
+#include "kernel/body/pass.inl"
 #include "kernel/body/tile256.inl"
 #include "kernel/body/unpack256.inl"
 #include "kernel/body/few256.inl"

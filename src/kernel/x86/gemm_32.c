@@ -13,6 +13,7 @@
 #include "quant/unpack.h"
 
 #include "kernel/body/gemm_args.inl"
+#include "kernel/body/pass.inl"
 #include "kernel/body/tile32.inl"
 #include "kernel/body/few32.inl"
 

@@ -2,4 +2,5 @@
 /* Matrix products with float weights of one level. */
 #include "kernel/x86/vec.h"
 
+#include "kernel/body/gemm_args.inl"
 #include "kernel/body/gemm_f.inl"

@@ -16,6 +16,8 @@
 
 #include "kernel/ref/lanes.h"
 
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 /* The end of the tree for one vector. */
 static inline float v16_sum(v16 v)
 {

@@ -19,8 +19,6 @@
 #error "this level needs -mavxvnni"
 #endif
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 typedef int32_t __attribute__((may_alias)) alias_i32;
 typedef int32_t __attribute__((may_alias, aligned(1))) alias_i32_any;
 
