@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Asks the CPU (cpuid) and the operating system (xgetbv: which registers it saves on a switch) what may be used. Nothing is cached:
- * a model asks once when it is opened. Source: Intel SDM vol. 1 chapter 13 and vol. 2 (CPUID), AMD APM vol. 3. Other machines than
- * x86 answer 0, which leaves the plain C kernels.
+ * Asks the CPU (cpuid) and the operating system (xgetbv: which registers it saves on a switch) what may be
+ * used. Nothing is cached: a model asks once when it is opened. Source: Intel SDM vol. 1 chapter 13 and vol.
+ * 2 (CPUID), AMD APM vol. 3. Other machines than x86 answer 0, which leaves the plain C kernels.
  */
 #include "base/cpu.h"
 
@@ -43,8 +43,8 @@ uint32_t moe__cpu_flags(void)
     if (!has(l1.c, 1u << 27 | 1u << 28)) return 0; /* OSXSAVE, AVX */
     const unsigned state = xcr0();
     if (!has(state, XCR0_AVX)) return 0;
-    if (!has(l1.c, 1u << 12 | 1u << 29)) return 0;                /* FMA, F16C */
-    if (!has(l7.b, 1u << 3 | 1u << 5 | 1u << 8)) return 0;        /* BMI1, AVX2, BMI2 */
+    if (!has(l1.c, 1u << 12 | 1u << 29)) return 0;         /* FMA, F16C */
+    if (!has(l7.b, 1u << 3 | 1u << 5 | 1u << 8)) return 0; /* BMI1, AVX2, BMI2 */
     flags |= MOE_CPU_AVX2;
     if (has(l71.a, 1u << 4)) flags |= MOE_CPU_AVX_VNNI;
     if (!has(state, XCR0_AVX512)) return flags;

@@ -5,9 +5,9 @@
 
 #include <stdint.h>
 
-#define MOE_CPU_AVX2 1u        /* with FMA, F16C, BMI2 */
+#define MOE_CPU_AVX2 1u /* with FMA, F16C, BMI2 */
 #define MOE_CPU_AVX_VNNI 2u
-#define MOE_CPU_AVX512 4u      /* F, BW, DQ, VL */
+#define MOE_CPU_AVX512 4u /* F, BW, DQ, VL */
 #define MOE_CPU_AVX512_VNNI 8u
 #define MOE_CPU_AVX512_BF16 16u
 #define MOE_CPU_NEON 32u

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Speed of the kernels on one thread, in CPU time. Matrix products: decode (one column over weights far larger than the caches, and over weights
- * in the second-level cache: GB/s of weights) and prompt (2 to 32 columns, weights in the cache: 10^9 multiplications and additions per second).
- * Others: a row of 4096 in the cache, in values per nanosecond. The first line is what plain reading of the large buffer gives.
+ * Speed of the kernels on one thread, in CPU time. Matrix products: decode (one column over weights far
+ * larger than the caches, and over weights in the second-level cache: GB/s of weights) and prompt (2 to 32
+ * columns, weights in the cache: 10^9 multiplications and additions per second). Others: a row of 4096 in the
+ * cache, in values per nanosecond. The first line is what plain reading of the large buffer gives.
  */
 #include "tester.h"
 
@@ -57,13 +58,23 @@ static void bench_gemm(const char *isa, const moe__kernels *k, const weights *w)
 {
     tester t = {.rng = 1};
     const size_t row = N / w->block * w->bytes, rows = DECODE_BYTES / row;
-    const size_t x_bytes = w->act == MOE_ACT_F32 ? 4 * N : w->act == MOE_ACT_Q8_32 ? N / 32 * sizeof(moe__act32) : N / 256 * sizeof(moe__act256);
+    const size_t x_bytes = w->act == MOE_ACT_F32     ? 4 * N
+                           : w->act == MOE_ACT_Q8_32 ? N / 32 * sizeof(moe__act32)
+                                                     : N / 256 * sizeof(moe__act256);
     float *out = malloc(sizeof *out * (rows + ROWS * COLS));
     if (!out) abort();
     for (size_t r = 0; r < 64; r++) rnd_weights(&t, w, big + r * row, N / w->block, VALUES_PLAIN);
     for (size_t r = 64; r < rows; r++) memcpy(big + r * row, big + (r - 64) * row, row);
     for (size_t c = 0; c < COLS; c++) rnd_activations(&t, w->act, x + c * x_bytes, N, VALUES_PLAIN);
-    job j = {.g = {.y = out, .ldy = rows, .w = big, .w_bytes = row, .x = x, .x_bytes = x_bytes, .n_rows = rows, .n_cols = 1, .n = N},
+    job j = {.g = {.y = out,
+                   .ldy = rows,
+                   .w = big,
+                   .w_bytes = row,
+                   .x = x,
+                   .x_bytes = x_bytes,
+                   .n_rows = rows,
+                   .n_cols = 1,
+                   .n = N},
              .fn = gemm_of(k, w)};
     const int ref = strcmp(isa, "ref") == 0;
     if (ref) j.g.n_rows /= 16;
@@ -80,8 +91,9 @@ static void bench_gemm(const char *isa, const moe__kernels *k, const weights *w)
         gops[i] = 2.0 * N * ROWS * (double)cols[i] / best_of(run_gemm, &j, 0.02) * 1e-9;
     }
     const double cached = gops[0] / (2.0 * N) * (double)row;
-    printf("# %-11s %-10s decode %6.2f, of 4 columns %6.2f, cached %6.2f GB/s   columns 2: %6.1f  4: %6.1f  8: %6.1f  32: %6.1f GOP/s\n", w->kernel, isa, gb, few_gb, cached,
-           gops[1], gops[2], gops[3], gops[4]);
+    printf("# %-11s %-10s decode %6.2f, of 4 columns %6.2f, cached %6.2f GB/s   ", w->kernel, isa, gb, few_gb,
+           cached);
+    printf("columns 2: %6.1f  4: %6.1f  8: %6.1f  32: %6.1f GOP/s\n", gops[1], gops[2], gops[3], gops[4]);
     free(out);
 }
 
@@ -91,12 +103,21 @@ static float a[LEN], b[LEN], c[LEN];
 static uint16_t h[LEN];
 
 #define ROW_BENCHES(X) \
-    X(rms_norm, k->rms_norm(c, a, b, 1e-5f, LEN)) X(add, k->add(c, a, LEN)) X(axpy, k->axpy(c, 0.5f, a, LEN)) \
-    X(swiglu, k->swiglu(c, a, b, LEN)) X(softmax, k->softmax(c, a, LEN)) X(exp, k->exp(c, a, LEN)) \
-    X(rope, for (size_t r = 0; r < LEN; r += 128) k->rope(c + r, a, 128, 1)) X(to_f16, k->to_f16(h, a, LEN)) \
-    X(from_f16, k->from_f16(c, h, LEN)) X(act_q8_32, k->act_q8_32(x, a, LEN)) X(act_q8_256, k->act_q8_256(x, a, LEN)) \
-    X(attn_qk_f16, k->attn_qk_f16(c, b, h, 128, LEN / 128, 128)) X(attn_qk_f32, k->attn_qk_f32(c, b, a, 128, LEN / 128, 128)) \
-    X(attn_av_f16, k->attn_av_f16(c, b, h, 128, LEN / 128, 128)) X(attn_av_f32, k->attn_av_f32(c, b, a, 128, LEN / 128, 128))
+    X(rms_norm, k->rms_norm(c, a, b, 1e-5f, LEN)) \
+    X(add, k->add(c, a, LEN)) \
+    X(axpy, k->axpy(c, 0.5f, a, LEN)) \
+    X(swiglu, k->swiglu(c, a, b, LEN)) \
+    X(softmax, k->softmax(c, a, LEN)) \
+    X(exp, k->exp(c, a, LEN)) \
+    X(rope, for (size_t r = 0; r < LEN; r += 128) k->rope(c + r, a, 128, 1)) \
+    X(to_f16, k->to_f16(h, a, LEN)) \
+    X(from_f16, k->from_f16(c, h, LEN)) \
+    X(act_q8_32, k->act_q8_32(x, a, LEN)) \
+    X(act_q8_256, k->act_q8_256(x, a, LEN)) \
+    X(attn_qk_f16, k->attn_qk_f16(c, b, h, 128, LEN / 128, 128)) \
+    X(attn_qk_f32, k->attn_qk_f32(c, b, a, 128, LEN / 128, 128)) \
+    X(attn_av_f16, k->attn_av_f16(c, b, h, 128, LEN / 128, 128)) \
+    X(attn_av_f32, k->attn_av_f32(c, b, a, 128, LEN / 128, 128))
 
 #define ROW_RUN(name, call) \
     static void run_##name(void *arg) \

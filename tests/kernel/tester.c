@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs the cases and prints TAP; options: --seed N --filter TEXT --isa LEVEL --rounds N --bench --list. See tester.h. */
+/* Runs the cases and prints TAP; options: --seed N --filter TEXT --isa LEVEL --rounds N --bench --list. See
+ * tester.h. */
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #endif
@@ -32,15 +33,20 @@ size_t rnd_below(tester *t, size_t n) { return (size_t)(rnd(t) % n); }
 
 float rnd_float(tester *t, values v)
 {
-    static const uint32_t special[] = {0, 0x80000000u, 1, 0x80000001u, 0x007fffffu, 0x00800000u, 0x7f7fffffu, 0xff7fffffu,
-                                       0x7f800000u, 0xff800000u, 0x7fc00000u, 0x3f800000u, 0x42b17218u, 0xc2d00000u};
+    static const uint32_t special[] = {0,           0x80000000u, 1,           0x80000001u, 0x007fffffu,
+                                       0x00800000u, 0x7f7fffffu, 0xff7fffffu, 0x7f800000u, 0xff800000u,
+                                       0x7fc00000u, 0x3f800000u, 0x42b17218u, 0xc2d00000u};
     const uint64_t r = rnd(t);
     const float plain = ((float)(int32_t)(r >> 32) * 4.6566128730773926e-10f) * 4.0f;
     switch (v) {
-    case VALUES_WIDE: return moe__f32_from_bits((uint32_t)(r & 0x807fffffu) | (uint32_t)(r >> 32) % 255u << 23);
-    case VALUES_SPECIAL: return r % 5 ? plain : moe__f32_from_bits(special[(r >> 8) % (sizeof special / sizeof *special)]);
-    case VALUES_ZERO: return r & 1 ? 0.0f : -0.0f;
-    default: return plain;
+    case VALUES_WIDE:
+        return moe__f32_from_bits((uint32_t)(r & 0x807fffffu) | (uint32_t)(r >> 32) % 255u << 23);
+    case VALUES_SPECIAL:
+        return r % 5 ? plain : moe__f32_from_bits(special[(r >> 8) % (sizeof special / sizeof *special)]);
+    case VALUES_ZERO:
+        return r & 1 ? 0.0f : -0.0f;
+    default:
+        return plain;
     }
 }
 
@@ -79,7 +85,8 @@ void *guarded(tester *t, unsigned slot, size_t n)
     }
     /* Wipe what the last case may have left: the block itself and a page around it. */
     memset(s->base, PATTERN, n + 8192 < SLOT_BYTES ? n + 8192 : SLOT_BYTES);
-    memset(s->base + (SLOT_BYTES - (n + 8192 < SLOT_BYTES ? n + 8192 : SLOT_BYTES)), PATTERN, n + 8192 < SLOT_BYTES ? n + 8192 : SLOT_BYTES);
+    memset(s->base + (SLOT_BYTES - (n + 8192 < SLOT_BYTES ? n + 8192 : SLOT_BYTES)), PATTERN,
+           n + 8192 < SLOT_BYTES ? n + 8192 : SLOT_BYTES);
     s->block = rnd(t) & 1 ? s->base : s->base + (SLOT_BYTES - n);
     s->n = n;
     return s->block;
@@ -90,7 +97,8 @@ int guard_broken(unsigned slot)
     const struct slot *s = &slots[slot];
     if (!s->block) return 0;
     const unsigned char *from = s->block - s->base > 4096 ? s->block - 4096 : s->base;
-    const unsigned char *end = s->base + SLOT_BYTES, *to = end - (s->block + s->n) > 4096 ? s->block + s->n + 4096 : end;
+    const unsigned char *end = s->base + SLOT_BYTES,
+                        *to = end - (s->block + s->n) > 4096 ? s->block + s->n + 4096 : end;
     for (const unsigned char *p = from; p < s->block; p++)
         if (*p != PATTERN) return 1;
     for (const unsigned char *p = s->block + s->n; p < to; p++)
@@ -113,8 +121,8 @@ void check_floats(tester *t, const char *where, const float *expected, const flo
     for (size_t i = 0; i < n; i++) {
         const uint32_t a = moe__f32_bits(expected[i]), b = moe__f32_bits(found[i]);
         if (a == b || (isnan(expected[i]) && isnan(found[i]))) continue;
-        fail(t, "%s: element %zu of %zu is %.9g (%08" PRIx32 "), expected %.9g (%08" PRIx32 ")", where, i, n, (double)found[i], b,
-             (double)expected[i], a);
+        fail(t, "%s: element %zu of %zu is %.9g (%08" PRIx32 "), expected %.9g (%08" PRIx32 ")", where, i, n,
+             (double)found[i], b, (double)expected[i], a);
         return;
     }
 }
@@ -154,22 +162,28 @@ static size_t level_index(const char *name)
     return i;
 }
 
-/* isa_max is obeyed: nothing above it is chosen, unknown names are refused, and what a table holds has a name. */
+/* isa_max is obeyed: nothing above it is chosen, unknown names are refused, and what a table holds has a
+ * name. */
 static int selection_ok(char *what, size_t cap)
 {
     moe__kernels k;
-    if (moe__kernels_init(&k, "no-such-level") != MOE_E_INVALID) return snprintf(what, cap, "an unknown level was accepted") < 0;
+    if (moe__kernels_init(&k, "no-such-level") != MOE_E_INVALID)
+        return snprintf(what, cap, "an unknown level was accepted") < 0;
     if (moe__kernels_init(&k, NULL) != MOE_OK) return snprintf(what, cap, "the best level was refused") < 0;
-    if (level_index(moe__kernels_best()) >= N_LEVELS) return snprintf(what, cap, "the best level has a name unknown here") < 0;
+    if (level_index(moe__kernels_best()) >= N_LEVELS)
+        return snprintf(what, cap, "the best level has a name unknown here") < 0;
     for (size_t l = 0; l < N_LEVELS; l++) {
         const int st = moe__kernels_init(&k, levels[l]);
-        if (st != MOE_OK && st != MOE_E_UNSUPPORTED) return snprintf(what, cap, "%s: status %d", levels[l], st) < 0;
-        if (l > level_index(moe__kernels_best()) && st == MOE_OK) return snprintf(what, cap, "%s is above the best", levels[l]) < 0;
+        if (st != MOE_OK && st != MOE_E_UNSUPPORTED)
+            return snprintf(what, cap, "%s: status %d", levels[l], st) < 0;
+        if (l > level_index(moe__kernels_best()) && st == MOE_OK)
+            return snprintf(what, cap, "%s is above the best", levels[l]) < 0;
         if (st != MOE_OK) continue;
         for (size_t i = 0; i < MOE_N_KERNELS; i++) {
             const char *isa = moe__kernel_isa(i, levels[l]);
             if (isa && level_index(isa) <= l) continue;
-            return snprintf(what, cap, "%s at %s is said to be %s", moe__kernel_name(i), levels[l], isa ? isa : "nothing") < 0;
+            return snprintf(what, cap, "%s at %s is said to be %s", moe__kernel_name(i), levels[l],
+                            isa ? isa : "nothing") < 0;
         }
     }
     return 1;
@@ -178,7 +192,8 @@ static int selection_ok(char *what, size_t cap)
 /* The address in slot i. */
 static int same_slot(const moe__kernels *a, const moe__kernels *b, size_t i)
 {
-    return memcmp((const char *)a + i * sizeof(void (*)(void)), (const char *)b + i * sizeof(void (*)(void)), sizeof(void (*)(void))) == 0;
+    return memcmp((const char *)a + i * sizeof(void (*)(void)), (const char *)b + i * sizeof(void (*)(void)),
+                  sizeof(void (*)(void))) == 0;
 }
 
 typedef struct options {
@@ -197,18 +212,26 @@ static int parse(int argc, char **argv, options *o)
 {
     *o = (options){(uint64_t)time(NULL), "", NULL, 60, 0};
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--bench")) o->bench = 1;
-        else if (i + 1 >= argc) return 0;
-        else if (!strcmp(argv[i], "--seed")) o->seed = strtoull(argv[++i], NULL, 0);
-        else if (!strcmp(argv[i], "--filter")) o->filter = argv[++i];
-        else if (!strcmp(argv[i], "--isa")) o->isa = argv[++i];
-        else if (!strcmp(argv[i], "--rounds")) o->rounds = atoi(argv[++i]);
-        else return 0;
+        if (!strcmp(argv[i], "--bench"))
+            o->bench = 1;
+        else if (i + 1 >= argc)
+            return 0;
+        else if (!strcmp(argv[i], "--seed"))
+            o->seed = strtoull(argv[++i], NULL, 0);
+        else if (!strcmp(argv[i], "--filter"))
+            o->filter = argv[++i];
+        else if (!strcmp(argv[i], "--isa"))
+            o->isa = argv[++i];
+        else if (!strcmp(argv[i], "--rounds"))
+            o->rounds = atoi(argv[++i]);
+        else
+            return 0;
     }
     return 1;
 }
 
-/* One kernel at one level: `rounds` cases, each from its own seed so that any of them can be repeated alone. */
+/* One kernel at one level: `rounds` cases, each from its own seed so that any of them can be repeated alone.
+ */
 static void run_kernel(tester *t, size_t i, const options *o)
 {
     t->failed = 0;
@@ -249,7 +272,9 @@ int main(int argc, char **argv)
             t.simd = &k;
             run_kernel(&t, i, &o);
             printf("%s %d - %s %s", t.failed ? "not ok" : "ok", ++n, cases[i].name, levels[l]);
-            if (t.failed) printf(": %s (--seed %" PRIu64 " --filter %s --isa %s)", t.what, o.seed, cases[i].name, levels[l]);
+            if (t.failed)
+                printf(": %s (--seed %" PRIu64 " --filter %s --isa %s)", t.what, o.seed, cases[i].name,
+                       levels[l]);
             putchar('\n');
             n_failed += t.failed;
         }

@@ -10,8 +10,16 @@
 #define AT(type, m) offsetof(moe__##type, m)
 
 #define BLOCKS(type, block, act, n_f16, at0, at1) \
-    {"gemm_" #type, offsetof(moe__kernels, gemm_##type), block, sizeof(moe__##type), act, n_f16, {at0, at1}}
-#define FLOATS(type, bytes) {"gemm_" #type, offsetof(moe__kernels, gemm_##type), 1, bytes, MOE_ACT_F32, 0, {0, 0}}
+    { \
+        "gemm_" #type, offsetof(moe__kernels, gemm_##type), block, sizeof(moe__##type), act, n_f16, \
+        { \
+            at0, at1 \
+        } \
+    }
+#define FLOATS(type, bytes) \
+    { \
+        "gemm_" #type, offsetof(moe__kernels, gemm_##type), 1, bytes, MOE_ACT_F32, 0, { 0, 0 } \
+    }
 
 const weights weight_types[] = {
     FLOATS(f32, 4),
@@ -46,10 +54,14 @@ static uint16_t rnd_scale(tester *t, values v)
     const uint16_t r = (uint16_t)rnd(t);
     if (v == VALUES_SPECIAL) return (uint16_t)((r & 0x8000u) | 0x7bffu); /* 65504 */
     switch (v == VALUES_PLAIN ? 3 : rnd_below(t, 40)) {
-    case 0: return r;
-    case 1: return r & 0x8000u;
-    case 2: return r & 0x83ffu; /* subnormal */
-    default: return (uint16_t)((r & 0x83ffu) | 0x1c00u); /* about 1/256 */
+    case 0:
+        return r;
+    case 1:
+        return r & 0x8000u;
+    case 2:
+        return r & 0x83ffu; /* subnormal */
+    default:
+        return (uint16_t)((r & 0x83ffu) | 0x1c00u); /* about 1/256 */
     }
 }
 
@@ -58,8 +70,10 @@ static void rnd_float_weights(tester *t, const weights *w, unsigned char *p, siz
     for (size_t i = 0; i < n; i++) {
         const float x = rnd_float(t, v);
         const uint16_t h = strcmp(w->kernel, "gemm_f16") == 0 ? moe__f32_to_f16(x) : moe__f32_to_bf16(x);
-        if (w->bytes == 4) memcpy(p + 4 * i, &x, 4);
-        else memcpy(p + 2 * i, &h, 2);
+        if (w->bytes == 4)
+            memcpy(p + 4 * i, &x, 4);
+        else
+            memcpy(p + 2 * i, &h, 2);
     }
 }
 
@@ -73,14 +87,16 @@ void rnd_weights(tester *t, const weights *w, void *dst, size_t n, values v)
     }
     for (; n > 0; n--, p += w->bytes) {
         const int fill = extreme ? (int)rnd_below(t, 3) : 2;
-        for (size_t i = 0; i < w->bytes; i++) p[i] = fill == 0 ? 0x00 : fill == 1 ? 0xff : (unsigned char)rnd(t);
+        for (size_t i = 0; i < w->bytes; i++)
+            p[i] = fill == 0 ? 0x00 : fill == 1 ? 0xff : (unsigned char)rnd(t);
         if (fill == 2 && extreme && (rnd(t) & 1)) memset(p, 0x80, w->bytes);
         for (int i = 0; i < w->n_f16; i++) {
             const uint16_t s = rnd_scale(t, v);
             p[w->f16_at[i]] = (unsigned char)s;
             p[w->f16_at[i] + 1] = (unsigned char)(s >> 8);
         }
-        if (strcmp(w->kernel, "gemm_mxfp4") == 0 && !extreme && (rnd(t) & 7)) p[0] = (unsigned char)(110 + rnd_below(t, 20));
+        if (strcmp(w->kernel, "gemm_mxfp4") == 0 && !extreme && (rnd(t) & 7))
+            p[0] = (unsigned char)(110 + rnd_below(t, 20));
     }
 }
 
@@ -89,7 +105,10 @@ static void rnd_q(tester *t, int8_t *q, size_t n, int extreme)
 {
     const size_t kind = extreme ? rnd_below(t, 4) : 3;
     for (size_t i = 0; i < n; i++)
-        q[i] = (int8_t)(kind == 0 ? 127 : kind == 1 ? -127 : kind == 2 ? (i & 1 ? 127 : -127) : (int)rnd_below(t, 255) - 127);
+        q[i] = (int8_t)(kind == 0   ? 127
+                        : kind == 1 ? -127
+                        : kind == 2 ? (i & 1 ? 127 : -127)
+                                    : (int)rnd_below(t, 255) - 127);
 }
 
 void rnd_activations(tester *t, moe__act act, void *dst, size_t n, values v)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows of activations to int8 blocks; ref/act.c is the definition, its three cases (tiny, usable, not finite) included. */
+/* Rows of activations to int8 blocks; ref/act.c is the definition, its three cases (tiny, usable, not finite)
+ * included. */
 
 /* d of a block whose largest |x| has the bits amax, and the factor to quantise with: 0 where all q are 0. */
 static inline float act_scale(uint32_t amax, float *inv)
@@ -40,7 +41,8 @@ void MOE_FN(act_q8_32)(void *dst, const float *x, size_t n)
     moe__act32 *b = dst;
     for (; n >= 32; n -= 32, x += 32, b++) {
         float inv;
-        b->d = act_scale(act_amax(v16_absmax(v16_absmax(_mm256_setzero_si256(), v16_load(x)), v16_load(x + 16))), &inv);
+        b->d = act_scale(
+            act_amax(v16_absmax(v16_absmax(_mm256_setzero_si256(), v16_load(x)), v16_load(x + 16))), &inv);
         __m128i q0 = _mm_setzero_si128(), q1 = _mm_setzero_si128();
         if (inv != 0.0f) {
             q0 = act_round(x, v16_set1(inv));

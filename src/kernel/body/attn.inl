@@ -10,7 +10,8 @@
         v16 acc = v16_zero(); \
         size_t d = 0; \
         for (; d + 16 <= dim; d += 16) acc = v16_fma(v16_load(q + d), LD(k + d), acc); \
-        if (d < dim) acc = v16_pick_n(v16_fma(v16_load_n(q + d, dim - d), LDN(k + d, dim - d), acc), acc, dim - d); \
+        if (d < dim) \
+            acc = v16_pick_n(v16_fma(v16_load_n(q + d, dim - d), LDN(k + d, dim - d), acc), acc, dim - d); \
         return acc; \
     } \
     static inline __m128 qk4_##type(const float *q, const elem *k, size_t stride, size_t dim) \
@@ -25,7 +26,8 @@
         } \
         return v16_sum4(a, b, c, e); \
     } \
-    void MOE_FN(attn_qk_##type)(float *s, const float *q, const elem *k, size_t stride, size_t n, size_t dim) \
+    void MOE_FN(attn_qk_##type)(float *s, const float *q, const elem *k, size_t stride, size_t n, \
+                                size_t dim) \
     { \
         size_t i = 0; \
         if (dim % 16 == 0) \
@@ -45,7 +47,8 @@
         } \
         for (int j = 0; j < V16_WIDE; j++) v16_store(y + 16 * j, acc[j]); \
     } \
-    void MOE_FN(attn_av_##type)(float *y, const float *p, const elem *v, size_t stride, size_t n, size_t dim) \
+    void MOE_FN(attn_av_##type)(float *y, const float *p, const elem *v, size_t stride, size_t n, \
+                                size_t dim) \
     { \
         size_t d = 0; \
         for (; d + AV_STEP <= dim; d += AV_STEP) av_wide_##type(y + d, p, v + d, stride, n); \
@@ -56,7 +59,8 @@
         } \
         if (d < dim) { \
             v16 acc = v16_load_n(y + d, dim - d); \
-            for (size_t i = 0; i < n; i++) acc = v16_fma(v16_set1(p[i]), LDN(v + i * stride + d, dim - d), acc); \
+            for (size_t i = 0; i < n; i++) \
+                acc = v16_fma(v16_set1(p[i]), LDN(v + i * stride + d, dim - d), acc); \
             v16_store_n(y + d, acc, dim - d); \
         } \
     }

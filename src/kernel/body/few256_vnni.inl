@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * few256.inl for AVX-512 with VNNI, where only two ports take 512-bit operations and every one counts: the scales of four rows are unpacked
- * together, one row per 128-bit lane, and the products of two vectors are packed to 16 bits before they meet their scales.
+ * few256.inl for AVX-512 with VNNI, where only two ports take 512-bit operations and every one counts: the
+ * scales of four rows are unpacked together, one row per 128-bit lane, and the products of two vectors are
+ * packed to 16 bits before they meet their scales.
  *
- * h_<type>(blocks) gives, for each row in its lane: 16-bit scales of the first and second half of the block (lo, hi), and the 16-bit numbers
- * that meet the sums of x (mlo, mhi): minima, or the scales again where weights carry an offset.
+ * h_<type>(blocks) gives, for each row in its lane: 16-bit scales of the first and second half of the block
+ * (lo, hi), and the 16-bit numbers that meet the sums of x (mlo, mhi): minima, or the scales again where
+ * weights carry an offset.
  */
 
 typedef struct heads {
@@ -21,14 +23,20 @@ static inline vi lanes16(const uint8_t *const *b, size_t off)
     return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(b[3] + off)), 3);
 }
 /* The first dword of each lane. */
-static inline __m128i lane_firsts(vi v) { return _mm512_castsi512_si128(_mm512_maskz_compress_epi32(0x1111, v)); }
+static inline __m128i lane_firsts(vi v)
+{
+    return _mm512_castsi512_si128(_mm512_maskz_compress_epi32(0x1111, v));
+}
 /* d and dmin of four rows, where each lane begins with them. */
 static inline __m256 lane_d_dmin(vi v)
 {
     const __m128i idx = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
     return _mm256_cvtph_ps(_mm_shuffle_epi8(lane_firsts(v), idx));
 }
-static inline __m256 lane_d(const uint8_t *const *b, size_t off) { return _mm256_insertf128_ps(_mm256_setzero_ps(), halves4(b, off), 0); }
+static inline __m256 lane_d(const uint8_t *const *b, size_t off)
+{
+    return _mm256_insertf128_ps(_mm256_setzero_ps(), halves4(b, off), 0);
+}
 
 /* Bytes to words, within lanes. */
 static inline vi words_lo(vi v) { return _mm512_unpacklo_epi8(v, vi_zero()); }
@@ -62,15 +70,18 @@ static inline heads h_q2_k(const uint8_t *const *b)
 {
     const vi x = lanes16(b, 0), m4 = vi_set1_8(15);
     const vi s = vi_and(x, m4), m = vi_and(vi_srl(x, 4), m4);
-    const __m256 d = _mm256_set_m128(halves4(b, offsetof(moe__q2_k, dmin)), halves4(b, offsetof(moe__q2_k, d)));
+    const __m256 d =
+        _mm256_set_m128(halves4(b, offsetof(moe__q2_k, dmin)), halves4(b, offsetof(moe__q2_k, d)));
     const heads h = {words_lo(s), words_hi(s), words_lo(m), words_hi(m), d};
     return h;
 }
 
 static inline heads h_q3_k(const uint8_t *const *b)
 {
-    const vi x = lanes16(b, offsetof(moe__q3_k, scales) - 4); /* dwords: quants, 8 bytes of low nibbles, 4 bytes of bit pairs */
-    const vi right = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 4, 4)), turn = _mm512_broadcast_i32x4(_mm_setr_epi32(4, 2, 0, 30));
+    /* dwords: quants, 8 bytes of low nibbles, 4 bytes of bit pairs */
+    const vi x = lanes16(b, offsetof(moe__q3_k, scales) - 4);
+    const vi right = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 4, 4)),
+             turn = _mm512_broadcast_i32x4(_mm_setr_epi32(4, 2, 0, 30));
     const vi low = vi_and(_mm512_srlv_epi32(_mm512_shuffle_epi32(x, 0x99), right), vi_set1_8(15));
     const vi top = vi_and(_mm512_rolv_epi32(_mm512_shuffle_epi32(x, 0xff), turn), vi_set1_8(0x30));
     const vi v = _mm512_sub_epi8(vi_or(low, top), vi_set1_8(32));
@@ -79,7 +90,8 @@ static inline heads h_q3_k(const uint8_t *const *b)
     return h;
 }
 
-/* The sums of x that go with mlo and mhi, in every lane: of 16 elements each, or of 32 in the upper half of the lane. */
+/* The sums of x that go with mlo and mhi, in every lane: of 16 elements each, or of 32 in the upper half of
+ * the lane. */
 ALWAYS_INLINE void lane_sums(const int16_t *sum16, const int groups, vi *lo, vi *hi)
 {
     const __m256i s = _mm256_loadu_si256((const __m256i *)sum16);
@@ -92,7 +104,8 @@ ALWAYS_INLINE void lane_sums(const int16_t *sum16, const int groups, vi *lo, vi 
     *hi = _mm512_broadcast_i32x4(_mm256_extracti128_si256(v, 1));
 }
 
-/* Which scale (word of lo or hi) each 16-bit part of row r meets: parts of vector 2 h and 2 h + 1 alternate by four. */
+/* Which scale (word of lo or hi) each 16-bit part of row r meets: parts of vector 2 h and 2 h + 1 alternate
+ * by four. */
 ALWAYS_INLINE vi scale_index(const int r, const int groups)
 {
     const vi g16 = _mm512_setr_epi32(0x00000, 0x00000, 0x40004, 0x40004, 0x10001, 0x10001, 0x50005, 0x50005,
@@ -113,7 +126,8 @@ ALWAYS_INLINE vi scale_index(const int r, const int groups)
     } while (0)
 
 #define FEW_256(type, groups, offset_bits, has_min) \
-    ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, size_t ahead) \
+    ALWAYS_INLINE __m128 few4_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, \
+                                     size_t ahead) \
     { \
         __m256 acc = _mm256_setzero_ps(); \
         for (size_t i = 0; i < n_blocks; i++) { \

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Products of the 32-element formats with few columns: eight rows at a time against one column, 256-bit vectors at every level (a block is
- * 32 bytes). w_<type>(block) = the 32 weights, unsigned (value + offset) or, for BY_SIGN without VNNI, signed.
+ * Products of the 32-element formats with few columns: eight rows at a time against one column, 256-bit
+ * vectors at every level (a block is 32 bytes). w_<type>(block) = the 32 weights, unsigned (value + offset)
+ * or, for BY_SIGN without VNNI, signed.
  */
 
 #define FEW_ROWS 8
@@ -22,7 +23,8 @@ static inline __m256i y_table(const int8_t *table, int plus, __m256i idx)
 /* 16 where bit i of the dword at qh is set. */
 static inline __m256i y_fifth(const uint8_t *qh)
 {
-    const __m256i idx = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i idx = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2,
+                                         2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i mask = _mm256_set1_epi64x((long long)0x8040201008040201ull);
     const __m256i v = _mm256_shuffle_epi8(_mm256_set1_epi32(*(const alias_i32_any *)qh), idx);
     return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, mask), mask), y_set1(16));
@@ -47,7 +49,10 @@ static inline __m256i w_iq4_nl(const uint8_t *b)
 {
     return y_table(moe__iq4_levels, MOE_VNNI ? 0x80 : 0, y_nibbles(b + offsetof(moe__iq4_nl, qs)));
 }
-static inline __m256i w_mxfp4(const uint8_t *b) { return y_table(moe__fp4_levels, 12, y_nibbles(b + offsetof(moe__mxfp4, qs))); }
+static inline __m256i w_mxfp4(const uint8_t *b)
+{
+    return y_table(moe__fp4_levels, 12, y_nibbles(b + offsetof(moe__mxfp4, qs)));
+}
 
 /* Sums of products in eight lanes. */
 ALWAYS_INLINE __m256i few_dot(__m256i w, __m256i x, const int mode)
@@ -56,7 +61,8 @@ ALWAYS_INLINE __m256i few_dot(__m256i w, __m256i x, const int mode)
     (void)mode;
     return ymm_dot(_mm256_setzero_si256(), w, x);
 #else
-    const __m256i m = mode == BY_SIGN ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) : _mm256_maddubs_epi16(w, x);
+    const __m256i m = mode == BY_SIGN ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+                                      : _mm256_maddubs_epi16(w, x);
     return _mm256_madd_epi16(m, _mm256_set1_epi16(1));
 #endif
 }
@@ -86,7 +92,8 @@ static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
 
 /* D(rows, offset) = the scales of eight rows. */
 #define FEW_32(type, mode, offset, has_min, D, d_at, m_at) \
-    ALWAYS_INLINE __m256 few8_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, size_t ahead) \
+    ALWAYS_INLINE __m256 few8_##type(const uint8_t *const *rows, const uint8_t *xp, size_t n_blocks, \
+                                     size_t ahead) \
     { \
         __m256 acc = _mm256_setzero_ps(), accm = _mm256_setzero_ps(); \
         for (size_t i = 0; i < n_blocks; i++) { \
@@ -96,10 +103,13 @@ static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
             const size_t at = i * sizeof(moe__##type); \
             __m256i s[FEW_ROWS]; \
             fetch_blocks(rows, ahead, i, 0, FEW_ROWS, i, sizeof(moe__##type)); \
-            _Pragma("GCC unroll 8") for (int r = 0; r < FEW_ROWS; r++) s[r] = few_dot(w_##type(rows[r] + at), x, mode); \
+            _Pragma("GCC unroll 8") for (int r = 0; r < FEW_ROWS; r++) \
+                s[r] = few_dot(w_##type(rows[r] + at), x, mode); \
             const __m256i sum = _mm256_sub_epi32(ymm_sum8(s), _mm256_set1_epi32((offset) * a->sum)); \
             acc = _mm256_fmadd_ps(_mm256_mul_ps(D(rows, at + (d_at)), dx), _mm256_cvtepi32_ps(sum), acc); \
-            if (has_min) accm = _mm256_fmadd_ps(_mm256_mul_ps(D(rows, at + (m_at)), dx), _mm256_set1_ps((float)a->sum), accm); \
+            if (has_min) \
+                accm = _mm256_fmadd_ps(_mm256_mul_ps(D(rows, at + (m_at)), dx), \
+                                       _mm256_set1_ps((float)a->sum), accm); \
         } \
         return has_min ? _mm256_add_ps(acc, accm) : acc; \
     } \

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products with F32, F16 and BF16 weights; ref/gemm_f.c is the definition. A register tile is V16_ROWS rows by V16_COLS
- * columns; the last rows and columns are computed in a tile that repeats the last pointer, and only what exists is stored.
- * One column alone takes four rows at a time, which is what hides the latency of the fma chains. A few columns stay in the first-level
- * cache while the weight rows, the smaller ones for 16-bit types, pass by.
+ * Matrix products with F32, F16 and BF16 weights; ref/gemm_f.c is the definition. A register tile is V16_ROWS
+ * rows by V16_COLS columns; the last rows and columns are computed in a tile that repeats the last pointer,
+ * and only what exists is stored. One column alone takes four rows at a time, which is what hides the latency
+ * of the fma chains. A few columns stay in the first-level cache while the weight rows, the smaller ones for
+ * 16-bit types, pass by.
  */
 
 #define DECODE_ROWS 4
@@ -30,10 +31,12 @@
         for (size_t r = 0; k && r < NR; r++) { \
             const v16 vw = LDN(w[r] + (size) * full, k); \
             for (size_t c = 0; c < NC; c++) \
-                acc[r][c] = v16_pick_n(v16_fma(vw, v16_load_n(x[c] + 4 * full, k), acc[r][c]), acc[r][c], k); \
+                acc[r][c] = \
+                    v16_pick_n(v16_fma(vw, v16_load_n(x[c] + 4 * full, k), acc[r][c]), acc[r][c], k); \
         } \
         for (size_t c = 0; c < NC && c0 + c < g->n_cols; c++) \
-            for (size_t r = 0; r < NR && r0 + r < g->n_rows; r++) g->y[(c0 + c) * g->ldy + r0 + r] = v16_sum(acc[r][c]); \
+            for (size_t r = 0; r < NR && r0 + r < g->n_rows; r++) \
+                g->y[(c0 + c) * g->ldy + r0 + r] = v16_sum(acc[r][c]); \
     }
 
 #define GEMM_FLOAT(type, size, LD, LDN) \

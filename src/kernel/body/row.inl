@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernels over one row, written over the sixteen lanes of x86/vec.h; ref/row.c says what each computes. y may be x everywhere. */
+/* Kernels over one row, written over the sixteen lanes of x86/vec.h; ref/row.c says what each computes. y may
+ * be x everywhere. */
 
 void MOE_FN(rms_norm)(float *y, const float *x, const float *w, float eps, size_t n)
 {
@@ -14,11 +15,12 @@ void MOE_FN(rms_norm)(float *y, const float *x, const float *w, float eps, size_
         acc = v16_pick_n(v16_fma(v, v, acc), acc, k);
     }
     const v16 r = v16_set1(1.0f / sqrtf(v16_sum(acc) / (float)n + eps));
-    for (size_t i = 0; i < full; i += 16) v16_store(y + i, v16_mul(v16_mul(v16_load(x + i), r), v16_load(w + i)));
+    for (size_t i = 0; i < full; i += 16)
+        v16_store(y + i, v16_mul(v16_mul(v16_load(x + i), r), v16_load(w + i)));
     if (k) v16_store_n(y + full, v16_mul(v16_mul(v16_load_n(x + full, k), r), v16_load_n(w + full, k)), k);
 }
 
-/* One statement for whole vectors and once more for the tail: LD and ST are the loads and stores to use in `expr`. */
+/* One expression for whole vectors and once more for the tail: its argument is how to load. */
 #define LOAD_ALL(p) v16_load((p) + i)
 #define LOAD_TAIL(p) v16_load_n((p) + full, k)
 #define FOR_ROW(y, n, expr) \

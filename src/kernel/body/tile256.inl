@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Products of the 256-element formats with many columns. One weight row per lane: a block of VI_LANES rows is unpacked once, turned so that
- * a vector holds the same four elements of every row, and then meets all columns, whose four elements are broadcast. No sum ever crosses lanes.
+ * Products of the 256-element formats with many columns. One weight row per lane: a block of VI_LANES rows is
+ * unpacked once, turned so that a vector holds the same four elements of every row, and then meets all
+ * columns, whose four elements are broadcast. No sum ever crosses lanes.
  *
- * Weights are unsigned (stored value + offset). The integer sum of a block is sum_j scale_j part_j - offset * sum_j scale_j sum16_j; the
- * second sum and that of the minima have the same shape, `corr`. All of it is exact: see the bounds at each format.
+ * Weights are unsigned (stored value + offset). The integer sum of a block is sum_j scale_j part_j - offset *
+ * sum_j scale_j sum16_j; the second sum and that of the minima have the same shape, `corr`. All of it is
+ * exact: see the bounds at each format.
  */
 
 typedef struct tile256 {
@@ -16,7 +18,7 @@ typedef struct tile256 {
 
 /* How a part (a sum of products inside a group) meets its scale. */
 enum {
-    BY_PAIRS, /* parts of `fit` vectors stay below 2^15 (in each half without VNNI): one 16-bit multiply-add */
+    BY_PAIRS, /* parts of `fit` vectors are below 2^15 (without VNNI both halves): a 16-bit multiply-add */
     BY_MUL,   /* VNNI only: whole groups, 32-bit multiplication */
     BY_SIGN   /* no VNNI, weights are signed bytes: |w| times x with the sign of w, each vector alone */
 };
@@ -33,9 +35,10 @@ ALWAYS_INLINE vi scale_form(vi s, const int mode)
 #endif
 }
 
-/* acc += the parts of one group of `vecs` vectors times its scale, for nc columns; at = byte of the group in a column's q. */
-ALWAYS_INLINE void group_dot(vi *acc, const vi *q, vi scale, const int8_t *const *x, size_t at, const int vecs, const int fit, const int mode,
-                             const int nc)
+/* acc += the parts of one group of `vecs` vectors times its scale, for nc columns; at = byte of the group in
+ * a column's q. */
+ALWAYS_INLINE void group_dot(vi *acc, const vi *q, vi scale, const int8_t *const *x, size_t at,
+                             const int vecs, const int fit, const int mode, const int nc)
 {
 #pragma GCC unroll 8
     for (int v0 = 0; v0 < vecs; v0 += fit) {
@@ -49,23 +52,26 @@ ALWAYS_INLINE void group_dot(vi *acc, const vi *q, vi scale, const int8_t *const
 #if MOE_VNNI
                 part[c] = vi_dot_bcast(v == v0 ? vi_zero() : part[c], w, p);
 #else
-                const vi b = vi_bcast32(p), m = mode == BY_SIGN ? vi_maddubs(vi_abs8(w), vi_sign8(b, w)) : vi_maddubs(w, b);
+                const vi b = vi_bcast32(p),
+                         m = mode == BY_SIGN ? vi_maddubs(vi_abs8(w), vi_sign8(b, w)) : vi_maddubs(w, b);
                 part[c] = v == v0 ? m : vi_add16(part[c], m);
 #endif
             }
         }
 #pragma GCC unroll 8
-        for (int c = 0; c < nc; c++) acc[c] = mode == BY_MUL ? vi_add(acc[c], vi_mul(part[c], scale)) : vi_dot16(acc[c], part[c], scale);
+        for (int c = 0; c < nc; c++)
+            acc[c] =
+                mode == BY_MUL ? vi_add(acc[c], vi_mul(part[c], scale)) : vi_dot16(acc[c], part[c], scale);
     }
 }
 
 /*
- * One block of the pass's columns c .. c + nc - 1. `block` = offset of the activation block in a column. next: NULL, or rows
- * to fetch from meanwhile (`bytes` bytes, the size of a block, from `ahead` on).
+ * One block of the pass's columns c .. c + nc - 1. `block` = offset of the activation block in a column.
+ * next: NULL, or rows to fetch from meanwhile (`bytes` bytes, the size of a block, from `ahead` on).
  */
-ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t block, const int groups, const int fit, const int mode,
-                                const int offset_bits, const int has_min, const int nc, const uint8_t *const *next, size_t ahead,
-                                const size_t bytes)
+ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t block, const int groups,
+                                const int fit, const int mode, const int offset_bits, const int has_min,
+                                const int nc, const uint8_t *const *next, size_t ahead, const size_t bytes)
 {
     const int vecs = 64 / groups;
     const int8_t *x[TILE_COLS];
@@ -76,7 +82,8 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
         acc[c] = vi_zero();
     }
     for (int j = 0; j < groups; j++) {
-        for (int r = j * VI_LANES / groups; next && r < (j + 1) * VI_LANES / groups; r++) fetch(next[r], ahead, bytes);
+        for (int r = j * VI_LANES / groups; next && r < (j + 1) * VI_LANES / groups; r++)
+            fetch(next[r], ahead, bytes);
         group_dot(acc, t->q + j * vecs, t->scale[j], x, 4 * (size_t)(j * vecs), vecs, fit, mode, nc);
     }
 #pragma GCC unroll 8
@@ -89,15 +96,18 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
             vi corr = vi_zero();
 #pragma GCC unroll 8
             for (int j = 0; j < 8; j++) corr = vi_dot16(corr, t->corr[j], vi_bcast32(&a->sum16[2 * j]));
-            if (has_min) vf_store(summ, vf_fma(vf_mul(t->dmin, dx), vf_from(corr), vf_load(summ)));
-            else s = vi_sub(s, vi_sll(corr, offset_bits));
+            if (has_min)
+                vf_store(summ, vf_fma(vf_mul(t->dmin, dx), vf_from(corr), vf_load(summ)));
+            else
+                s = vi_sub(s, vi_sll(corr, offset_bits));
         }
         vf_store(sum, vf_fma(vf_mul(t->d, dx), vf_from(s), vf_load(sum)));
     }
 }
 
 /*
- * unpack(tile, rows, offset of the block in a row). groups 8 or 16; fit = vectors per part; offset = 1 << offset_bits, or none for 0.
+ * unpack(tile, rows, offset of the block in a row). groups 8 or 16; fit = vectors per part; offset = 1 <<
+ * offset_bits, or none for 0.
  */
 #define TILE_256(type, groups, fit, mode, offset_bits, has_min) \
     static void tile_##type(const moe__gemm *g) \
@@ -115,11 +125,13 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
                     const uint8_t *const *next = rows; \
                     unpack_##type(&t, rows, b * sizeof(moe__##type), mode); \
                     for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS, next = NULL) \
-                        tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS, next, \
-                                     distance + b * sizeof(moe__##type), sizeof(moe__##type)); \
+                        tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, \
+                                     has_min, TILE_COLS, next, distance + b * sizeof(moe__##type), \
+                                     sizeof(moe__##type)); \
                     if (c < p.n_cols) \
-                        tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, has_min, TILE_COLS / 2, next, \
-                                     distance + b * sizeof(moe__##type), sizeof(moe__##type)); \
+                        tile256_cols(&t, &p, c, b * sizeof(moe__act256), groups, fit, mode, offset_bits, \
+                                     has_min, TILE_COLS / 2, next, distance + b * sizeof(moe__##type), \
+                                     sizeof(moe__##type)); \
                 } \
                 pass_end(&p, g, r0, c0, n, has_min ? -1 : 0); \
             } \

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Products of the 32-element formats with many columns, as tile256.inl: one weight row per lane, a few blocks of VI_LANES rows unpacked and
- * turned once, then met by all columns. Every block has its own float scale, so each ends in one fma per (row, column).
+ * Products of the 32-element formats with many columns, as tile256.inl: one weight row per lane, a few blocks
+ * of VI_LANES rows unpacked and turned once, then met by all columns. Every block has its own float scale, so
+ * each ends in one fma per (row, column).
  */
 
 #define CHUNK 8 /* blocks that are unpacked together */
@@ -18,7 +19,8 @@ enum {
 };
 
 /* The exact integer sums of one block for nc columns. */
-ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, const int fit, const int mode, const int offset, const int nc)
+ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, const int fit, const int mode,
+                             const int offset, const int nc)
 {
     const vi minus = vi_set1_32(-offset & 0xffff);
 #pragma GCC unroll 8
@@ -52,8 +54,9 @@ ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, c
  * n blocks of the pass's columns c0 .. c0 + nc - 1; b = the first block. next: NULL, or rows
  * whose second half to fetch from meanwhile (blocks of `bytes` bytes).
  */
-ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, size_t b, const int fit, const int mode, const int offset,
-                               const int has_min, const int nc, const uint8_t *const *next, size_t ahead, const size_t bytes)
+ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, size_t b, const int fit,
+                               const int mode, const int offset, const int has_min, const int nc,
+                               const uint8_t *const *next, size_t ahead, const size_t bytes)
 {
     vf acc[TILE_COLS], accm[TILE_COLS];
 #pragma GCC unroll 8
@@ -99,12 +102,13 @@ ALWAYS_INLINE void tile32_cols(const tile32 *t, size_t n, pass *p, size_t c0, si
                     size_t c = 0; \
                     const uint8_t *const *next = rows; \
                     for (size_t i = 0; i < nb; i++) { \
-                        fetch_blocks(rows, distance, b + i, 0, VI_LANES / 2, 2 * b + i, sizeof(moe__##type)); \
+                        fetch_blocks(rows, distance, b + i, 0, VI_LANES / 2, 2 * b + i, \
+                                     sizeof(moe__##type)); \
                         unpack_##type(&t[i], rows, (b + i) * sizeof(moe__##type)); \
                     } \
                     for (; c + TILE_COLS <= p.n_cols; c += TILE_COLS, next = NULL) \
-                        tile32_cols(t, nb, &p, c, b, fit, mode, offset, has_min, TILE_COLS, next, \
-                                    distance, sizeof(moe__##type)); \
+                        tile32_cols(t, nb, &p, c, b, fit, mode, offset, has_min, TILE_COLS, next, distance, \
+                                    sizeof(moe__##type)); \
                     if (c < p.n_cols) \
                         tile32_cols(t, nb, &p, c, b, fit, mode, offset, has_min, TILE_COLS / 2, next, \
                                     distance, sizeof(moe__##type)); \
@@ -146,9 +150,10 @@ ALWAYS_INLINE void unpack_fifth(vi q[8], const uint8_t *const *row, size_t off)
     const vi one = vi_set1_32(0x08040201), two = vi_set1_32((int)0x80402010);
 #pragma GCC unroll 4
     for (int b = 0; b < 4; b++) { /* byte b of each dword everywhere in it: elements 8 b .. 8 b + 7 */
-        const uint8_t idx[16] = {(uint8_t)b, (uint8_t)b, (uint8_t)b, (uint8_t)b, (uint8_t)(b + 4), (uint8_t)(b + 4), (uint8_t)(b + 4), (uint8_t)(b + 4),
-                                 (uint8_t)(b + 8), (uint8_t)(b + 8), (uint8_t)(b + 8), (uint8_t)(b + 8), (uint8_t)(b + 12), (uint8_t)(b + 12),
-                                 (uint8_t)(b + 12), (uint8_t)(b + 12)};
+        const uint8_t idx[16] = {(uint8_t)b,        (uint8_t)b,        (uint8_t)b,        (uint8_t)b,
+                                 (uint8_t)(b + 4),  (uint8_t)(b + 4),  (uint8_t)(b + 4),  (uint8_t)(b + 4),
+                                 (uint8_t)(b + 8),  (uint8_t)(b + 8),  (uint8_t)(b + 8),  (uint8_t)(b + 8),
+                                 (uint8_t)(b + 12), (uint8_t)(b + 12), (uint8_t)(b + 12), (uint8_t)(b + 12)};
         const vi v = vi_shuffle8(qh, vi_bcast128(idx));
         q[2 * b] = vi_or(q[2 * b], vi_pick8(v, one, bit));
         q[2 * b + 1] = vi_or(q[2 * b + 1], vi_pick8(v, two, bit));

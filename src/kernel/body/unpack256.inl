@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A block of VI_LANES rows of each 256-element format, turned and unpacked into a tile256 (tile256.inl). Bits are unpacked after the
- * turn: that is half the shuffles or less. quant/blocks.h has the layouts, quant/unpack.h the meaning.
+ * A block of VI_LANES rows of each 256-element format, turned and unpacked into a tile256 (tile256.inl). Bits
+ * are unpacked after the turn: that is half the shuffles or less. quant/blocks.h has the layouts,
+ * quant/unpack.h the meaning.
  */
 
 /* Byte k of each dword, unsigned: as a 32-bit number, or as a pair of equal 16-bit numbers. */
@@ -86,7 +87,8 @@ ALWAYS_INLINE void unpack_scales16(tile256 *t, const vi s[4], int minus, const i
     const vi m = vi_set1_32(minus);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++) {
-        const vi a = vi_sub(byte_signed(s[j / 2], j % 2 * 2), m), b = vi_sub(byte_signed(s[j / 2], j % 2 * 2 + 1), m);
+        const vi a = vi_sub(byte_signed(s[j / 2], j % 2 * 2), m),
+                 b = vi_sub(byte_signed(s[j / 2], j % 2 * 2 + 1), m);
         t->scale[2 * j] = scale_form(a, mode);
         t->scale[2 * j + 1] = scale_form(b, mode);
         t->corr[j] = pair(a, b);
@@ -100,7 +102,7 @@ ALWAYS_INLINE void unpack_q6_k(tile256 *t, const uint8_t *const *row, size_t off
     t->d = vf_rows_half(row, off + offsetof(moe__q6_k, d));
     vi_rows16(row, off + offsetof(moe__q6_k, scales), s);
     unpack_scales16(t, s, 0, mode);
-    for (int i = 0; i < 4; i++) { /* 16 of the 32 columns of a half: elements 32 p + 16 (i % 2) of half i / 2 */
+    for (int i = 0; i < 4; i++) { /* elements 32 p + 16 (i % 2) + (0 .. 15) of half i / 2, for p = 0 .. 3 */
         vi a[4], b[4], h[4], *q = t->q + i / 2 * 32 + i % 2 * 4;
         const size_t ql = off + 64 * (size_t)(i / 2) + 16 * (size_t)(i % 2);
         vi_rows16(row, ql, a);
@@ -149,7 +151,8 @@ ALWAYS_INLINE void unpack_q3_k(tile256 *t, const uint8_t *const *row, size_t off
     const vi m2 = vi_set1_8(3), m4 = vi_set1_32(0x0f0f0f0f), top = vi_set1_32(0x30303030), bit = vi_set1_8(4);
     vi s[4], e[4], h[8];
     t->d = vf_rows_half(row, off + offsetof(moe__q3_k, d));
-    /* The 12 bytes of scales are the last of 16; s[1], s[2] hold 16 low nibbles, the bit pairs of s[3] their upper bits. */
+    /* The 12 bytes of scales are the last of 16; s[1], s[2] hold 16 low nibbles, the bit pairs of s[3] their
+     * upper bits. */
     vi_rows16(row, off + offsetof(moe__q3_k, scales) - 4, s);
     e[0] = vi_or(vi_and(s[1], m4), vi_and(vi_sll(s[3], 4), top));
     e[1] = vi_or(vi_and(s[2], m4), vi_and(vi_sll(s[3], 2), top));
@@ -175,13 +178,15 @@ ALWAYS_INLINE void unpack_q3_k(tile256 *t, const uint8_t *const *row, size_t off
 /* With VNNI the levels are stored plus 128, else as they are. */
 ALWAYS_INLINE void unpack_iq4_xs(tile256 *t, const uint8_t *const *row, size_t off, const int mode)
 {
-    const vi m4 = vi_set1_8(15), levels = vi_xor(vi_bcast128(moe__iq4_levels), vi_set1_8(mode == BY_SIGN ? 0 : 0x80));
+    const vi m4 = vi_set1_8(15),
+             levels = vi_xor(vi_bcast128(moe__iq4_levels), vi_set1_8(mode == BY_SIGN ? 0 : 0x80));
     vi s[4];
     vi_rows16(row, off, s); /* d and upper bits, low nibbles, quants */
     t->d = vf_low_halves(vi_and(s[0], vi_set1_32(0xffff)));
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++) {
-        const vi lo = vi_and(vi_srl(s[1], 4 * j), vi_set1_32(15)), hi = vi_and(vi_srl(s[0], 16 + 2 * j), vi_set1_32(3));
+        const vi lo = vi_and(vi_srl(s[1], 4 * j), vi_set1_32(15)),
+                 hi = vi_and(vi_srl(s[0], 16 + 2 * j), vi_set1_32(3));
         const vi v = vi_sub(vi_or(lo, vi_sll(hi, 4)), vi_set1_32(32));
         t->scale[j] = scale_form(v, mode);
         t->corr[j] = pair(v, v);

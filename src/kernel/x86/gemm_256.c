@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products of one level with Q2_K .. Q6_K and IQ4_XS weights; ref/gemm_q.c is the definition. Bounds of the exact sums, |x| <= 127:
+ * Matrix products of one level with Q2_K .. Q6_K and IQ4_XS weights; ref/gemm_q.c is the definition. Bounds
+ * of the exact sums, |x| <= 127:
  *
  *   format   weights   a part with VNNI: 32 bits, < 2^15 for BY_PAIRS    without: pairs of 16 bits
  *   Q2_K     0 .. 3    16 elements: 6096                                  2 vectors of 4: 1524 ... 4: 3048
@@ -40,8 +41,10 @@
 #define GEMM(type) \
     void MOE_FN(gemm_##type)(const moe__gemm *g) \
     { \
-        if (g->n_cols < MIN_TILE) few_##type(g); \
-        else tile_##type(g); \
+        if (g->n_cols < MIN_TILE) \
+            few_##type(g); \
+        else \
+            tile_##type(g); \
     }
 
 TILE_256(q2_k, 16, FIT(4, 4), BY_PAIRS, 0, 1)

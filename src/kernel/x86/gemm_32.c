@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products of one level with Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL and MXFP4 weights; ref/gemm_q.c is the definition. Bounds of the
- * 16-bit sums of pairs without VNNI, |x| <= 127 (with it sums have 32 bits at once):
+ * Matrix products of one level with Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL and MXFP4 weights; ref/gemm_q.c is the
+ * definition. Bounds of the 16-bit sums of pairs without VNNI, |x| <= 127 (with it sums have 32 bits at
+ * once):
  *
  *   weights                 a pair    vectors of 4 that fit
  *   0 .. 15  Q4_0 Q4_1      3810      8: 30480
@@ -33,8 +34,10 @@
 #define GEMM(type) \
     void MOE_FN(gemm_##type)(const moe__gemm *g) \
     { \
-        if (g->n_cols < MIN_TILE) few_##type(g); \
-        else tile_##type(g); \
+        if (g->n_cols < MIN_TILE) \
+            few_##type(g); \
+        else \
+            tile_##type(g); \
     }
 
 TILE_32(q4_0, FIT(8), BY_PAIRS, 8, 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The vectors of the level that a file is being compiled for (-DMOE_ISA=<level>, -DMOE_VEC=<bits>), and what is made from them once for
- * all levels. The lanes of ref/lanes.h are the definition; everything here does the same operations per element.
+ * The vectors of the level that a file is being compiled for (-DMOE_ISA=<level>, -DMOE_VEC=<bits>), and what
+ * is made from them once for all levels. The lanes of ref/lanes.h are the definition; everything here does
+ * the same operations per element.
  */
 #ifndef MOE_KERNEL_X86_VEC_H
 #define MOE_KERNEL_X86_VEC_H

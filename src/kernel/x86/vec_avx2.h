@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sixteen floats in two AVX2 registers, with the operations that kernel/body/ is written in. Lane i of the canonical sixteen
- * partial sums is lane i here, so that the first step of the fixed tree (i and i + 8) is one addition.
- * A name ending in _n takes a count k < 16: lanes from k on are not touched in memory and read as zero.
+ * Sixteen floats in two AVX2 registers, with the operations that kernel/body/ is written in. Lane i of the
+ * canonical sixteen partial sums is lane i here, so that the first step of the fixed tree (i and i + 8) is
+ * one addition. A name ending in _n takes a count k < 16: lanes from k on are not touched in memory and read
+ * as zero.
  */
 #ifndef MOE_KERNEL_X86_VEC_AVX2_H
 #define MOE_KERNEL_X86_VEC_AVX2_H
@@ -16,9 +17,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#define V16_ROWS 2   /* rows and columns of a register tile of a float matrix product: accumulators are two registers each */
+/* Rows and columns of a register tile of a float matrix product: an accumulator is two registers. */
+#define V16_ROWS 2
 #define V16_COLS 2
-#define V16_WIDE 4   /* accumulators of one run of attn_av */
+#define V16_WIDE 4 /* accumulators of one run of attn_av */
 
 typedef struct v16 {
     __m256 a, b;
@@ -51,8 +53,14 @@ static inline v16 v16_div(v16 x, v16 y) { return v16_make(_mm256_div_ps(x.a, y.a
 static inline v16 v16_max(v16 x, v16 y) { return v16_make(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)); }
 static inline v16 v16_min(v16 x, v16 y) { return v16_make(_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)); }
 /* x y + z, x y - z, z - x y */
-static inline v16 v16_fma(v16 x, v16 y, v16 z) { return v16_make(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)); }
-static inline v16 v16_fms(v16 x, v16 y, v16 z) { return v16_make(_mm256_fmsub_ps(x.a, y.a, z.a), _mm256_fmsub_ps(x.b, y.b, z.b)); }
+static inline v16 v16_fma(v16 x, v16 y, v16 z)
+{
+    return v16_make(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+static inline v16 v16_fms(v16 x, v16 y, v16 z)
+{
+    return v16_make(_mm256_fmsub_ps(x.a, y.a, z.a), _mm256_fmsub_ps(x.b, y.b, z.b));
+}
 static inline v16 v16_neg(v16 x)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -62,7 +70,8 @@ static inline v16 v16_neg(v16 x)
 /* All ones in 32-bit lanes below k. */
 static inline __m256i v16_mask8(size_t k)
 {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(k < 8 ? k : 8)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(k < 8 ? k : 8)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 static inline v16 v16_load_n(const void *p, size_t k)
 {
@@ -83,18 +92,21 @@ static inline void v16_store_n(float *p, v16 v, size_t k)
 static inline v16 v16_pick_n(v16 x, v16 y, size_t k)
 {
     const __m256i m0 = v16_mask8(k), m1 = v16_mask8(k > 8 ? k - 8 : 0);
-    return v16_make(_mm256_blendv_ps(y.a, x.a, _mm256_castsi256_ps(m0)), _mm256_blendv_ps(y.b, x.b, _mm256_castsi256_ps(m1)));
+    return v16_make(_mm256_blendv_ps(y.a, x.a, _mm256_castsi256_ps(m0)),
+                    _mm256_blendv_ps(y.b, x.b, _mm256_castsi256_ps(m1)));
 }
 
 static inline v16 v16_load_f16(const void *p)
 {
-    return v16_make(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1)));
+    return v16_make(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                    _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1)));
 }
 static inline v16 v16_load_bf16(const void *p)
 {
     const __m256i lo = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
     const __m256i hi = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p + 1));
-    return v16_make(_mm256_castsi256_ps(_mm256_slli_epi32(lo, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(hi, 16)));
+    return v16_make(_mm256_castsi256_ps(_mm256_slli_epi32(lo, 16)),
+                    _mm256_castsi256_ps(_mm256_slli_epi32(hi, 16)));
 }
 static inline v16 v16_load_f16_n(const void *p, size_t k)
 {
@@ -184,7 +196,8 @@ static inline __m256i v16_absmax(__m256i m, v16 x)
 static inline __m128i v16_low_bytes(v16 t, int32_t bias)
 {
     const __m256i z = _mm256_set1_epi32(bias);
-    const __m256i a = _mm256_sub_epi32(_mm256_castps_si256(t.a), z), b = _mm256_sub_epi32(_mm256_castps_si256(t.b), z);
+    const __m256i a = _mm256_sub_epi32(_mm256_castps_si256(t.a), z),
+                  b = _mm256_sub_epi32(_mm256_castps_si256(t.b), z);
     const __m256i p = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
     return _mm_packs_epi16(_mm256_castsi256_si128(p), _mm256_extracti128_si256(p, 1));
 }

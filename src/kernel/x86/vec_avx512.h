@@ -37,15 +37,23 @@ static inline v16 v16_load_n(const void *p, size_t k) { return _mm512_maskz_load
 static inline void v16_store_n(float *p, v16 v, size_t k) { _mm512_mask_storeu_ps(p, v16_mask(k), v); }
 static inline v16 v16_pick_n(v16 x, v16 y, size_t k) { return _mm512_mask_blend_ps(v16_mask(k), y, x); }
 
-static inline v16 v16_load_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+static inline v16 v16_load_f16(const void *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
 static inline v16 v16_load_bf16(const void *p)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
-static inline v16 v16_load_f16_n(const void *p, size_t k) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v16_mask(k), p)); }
+static inline v16 v16_load_f16_n(const void *p, size_t k)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v16_mask(k), p));
+}
 static inline v16 v16_load_bf16_n(const void *p, size_t k)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v16_mask(k), p)), 16));
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v16_mask(k), p)), 16));
 }
 static inline void v16_store_f16(uint16_t *p, v16 v)
 {
@@ -53,7 +61,8 @@ static inline void v16_store_f16(uint16_t *p, v16 v)
 }
 static inline void v16_store_f16_n(uint16_t *p, v16 v, size_t k)
 {
-    _mm256_mask_storeu_epi16(p, v16_mask(k), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm256_mask_storeu_epi16(p, v16_mask(k),
+                             _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
 static inline v16 v16_scale2(v16 p, v16 t, v16 n)
@@ -64,19 +73,23 @@ static inline v16 v16_scale2(v16 p, v16 t, v16 n)
 
 static inline v16 v16_even(v16 x, v16 y)
 {
-    return _mm512_permutex2var_ps(x, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), y);
+    return _mm512_permutex2var_ps(
+        x, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), y);
 }
 static inline v16 v16_odd(v16 x, v16 y)
 {
-    return _mm512_permutex2var_ps(x, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), y);
+    return _mm512_permutex2var_ps(
+        x, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), y);
 }
 static inline v16 v16_zip_lo(v16 e, v16 o)
 {
-    return _mm512_permutex2var_ps(e, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), o);
+    return _mm512_permutex2var_ps(
+        e, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), o);
 }
 static inline v16 v16_zip_hi(v16 e, v16 o)
 {
-    return _mm512_permutex2var_ps(e, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), o);
+    return _mm512_permutex2var_ps(
+        e, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), o);
 }
 
 static inline __m128 v16_fold4(v16 v)

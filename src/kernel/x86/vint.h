@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Integer vectors of the level that a file is being compiled for, for the matrix products with int8 activations: 8 or 16 lanes of 32
- * bits (VI_LANES). Two views of the same registers:
+ * Integer vectors of the level that a file is being compiled for, for the matrix products with int8
+ * activations: 8 or 16 lanes of 32 bits (VI_LANES). Two views of the same registers:
  *   - `vi`, all the lanes of the level: the tile kernels, one weight row per lane;
  *   - __m256i, at every level: the kernels for few columns of the 32-element formats.
- * Unsigned times signed bytes: with VNNI four products are added into 32 bits, exactly; without it pairs are added into 16 bits, exact only
- * as long as the sums stay below 2^15, which each kernel must see to (the instruction saturates).
+ * Unsigned times signed bytes: with VNNI four products are added into 32 bits, exactly; without it pairs are
+ * added into 16 bits, exact only as long as the sums stay below 2^15, which each kernel must see to (the
+ * instruction saturates).
  */
 #ifndef MOE_KERNEL_X86_VINT_H
 #define MOE_KERNEL_X86_VINT_H
@@ -45,14 +46,21 @@ static inline vi vi_madd16(vi x, vi y) { return _mm512_madd_epi16(x, y); }
 static inline vi vi_maddubs(vi x, vi y) { return _mm512_maddubs_epi16(x, y); }
 static inline vi vi_abs8(vi x) { return _mm512_abs_epi8(x); }
 /* Bytes of x with the signs of w. */
-static inline vi vi_sign8(vi x, vi w) { return _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x); }
+static inline vi vi_sign8(vi x, vi w)
+{
+    return _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x);
+}
 static inline vi vi_shuffle8(vi table, vi idx) { return _mm512_shuffle_epi8(table, idx); }
 static inline vi vi_bcast128(const void *p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(p)); }
-static inline vi vi_srl(vi x, int n) { return _mm512_srl_epi32(x, _mm_cvtsi32_si128(n)); } /* n is known after inlining */
+/* n is known after inlining */
+static inline vi vi_srl(vi x, int n) { return _mm512_srl_epi32(x, _mm_cvtsi32_si128(n)); }
 static inline vi vi_sll(vi x, int n) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(n)); }
 static inline vi vi_sra(vi x, int n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
 /* `val` in the bytes where every bit of `mask` is set in x, else 0. */
-static inline vi vi_pick8(vi x, vi mask, vi val) { return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(x, mask), val); }
+static inline vi vi_pick8(vi x, vi mask, vi val)
+{
+    return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(x, mask), val);
+}
 static inline vi vi_bcast32(const void *p) { return _mm512_set1_epi32(*(const alias_i32 *)p); }
 
 static inline vf vf_zero(void) { return _mm512_setzero_ps(); }
@@ -64,9 +72,15 @@ static inline vf vf_fma(vf x, vf y, vf z) { return _mm512_fmadd_ps(x, y, z); }
 static inline vf vf_from(vi x) { return _mm512_cvtepi32_ps(x); }
 static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
-static inline void vf_store_n(float *p, vf x, size_t n) { _mm512_mask_storeu_ps(p, (__mmask16)(n < 16 ? (1u << n) - 1u : 0xffffu), x); }
+static inline void vf_store_n(float *p, vf x, size_t n)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)(n < 16 ? (1u << n) - 1u : 0xffffu), x);
+}
 /* 16 halves, or those in the low 16 bits of each lane. */
-static inline vf vf_halves(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+static inline vf vf_halves(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
 static inline vf vf_low_halves(vi x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)); }
 
 /* Rows r, r + 4, r + 8, r + 12: 16 bytes of each. */
@@ -107,7 +121,10 @@ static inline vi vi_bcast128(const void *p) { return _mm256_broadcastsi128_si256
 static inline vi vi_srl(vi x, int n) { return _mm256_srli_epi32(x, n); }
 static inline vi vi_sll(vi x, int n) { return _mm256_slli_epi32(x, n); }
 static inline vi vi_sra(vi x, int n) { return _mm256_srai_epi32(x, n); }
-static inline vi vi_pick8(vi x, vi mask, vi val) { return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(x, mask), mask), val); }
+static inline vi vi_pick8(vi x, vi mask, vi val)
+{
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(x, mask), mask), val);
+}
 static inline vi vi_bcast32(const void *p) { return _mm256_set1_epi32(*(const alias_i32 *)p); }
 
 static inline vf vf_zero(void) { return _mm256_setzero_ps(); }
@@ -123,9 +140,10 @@ static inline void vf_store_n(float *p, vf x, size_t n) { _mm256_maskstore_ps(p,
 static inline vf vf_halves(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 static inline vf vf_low_halves(vi x)
 {
-    const __m256i pick = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1,
-                                          0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
-    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_shuffle_epi8(x, pick), 0x08)));
+    const __m256i pick = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 4,
+                                          5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
+    return _mm256_cvtph_ps(
+        _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_shuffle_epi8(x, pick), 0x08)));
 }
 
 static inline vi vi_gather128(const uint8_t *const *row, size_t off)
@@ -140,7 +158,8 @@ static inline vi vi_gather128(const uint8_t *const *row, size_t off)
 /* 16 bytes at `off` of VI_LANES rows, turned: lane r of out[k] is the k-th dword of row r. */
 static inline void vi_rows16(const uint8_t *const *row, size_t off, vi out[4])
 {
-    const vi a = vi_gather128(row, off), b = vi_gather128(row + 1, off), c = vi_gather128(row + 2, off), d = vi_gather128(row + 3, off);
+    const vi a = vi_gather128(row, off), b = vi_gather128(row + 1, off), c = vi_gather128(row + 2, off),
+             d = vi_gather128(row + 3, off);
     const vi ab0 = VI_UNPACK(lo_epi32, a, b), ab1 = VI_UNPACK(hi_epi32, a, b);
     const vi cd0 = VI_UNPACK(lo_epi32, c, d), cd1 = VI_UNPACK(hi_epi32, c, d);
     out[0] = VI_UNPACK(lo_epi64, ab0, cd0);
@@ -164,8 +183,9 @@ static inline vi vi_rows32(const uint8_t *const *row, size_t off)
 }
 
 /*
- * With VNNI: acc + the four products of each dword of w (unsigned bytes) and of the dword at p (signed bytes), the same for all lanes.
- * gcc 12 copies registers around the intrinsic when accumulators stand in an array, which halves the speed; hence the assembly.
+ * With VNNI: acc + the four products of each dword of w (unsigned bytes) and of the dword at p (signed
+ * bytes), the same for all lanes. gcc 12 copies registers around the intrinsic when accumulators stand in an
+ * array, which halves the speed; hence the assembly.
  */
 #if MOE_VNNI && MOE_VEC == 512
 ALWAYS_INLINE vi vi_dot_bcast(vi acc, vi w, const void *p)
@@ -209,7 +229,8 @@ static inline __m256i ymm_sum8(const __m256i s[8])
     const __m256i b = _mm256_add_epi32(_mm256_unpacklo_epi32(s[2], s[3]), _mm256_unpackhi_epi32(s[2], s[3]));
     const __m256i c = _mm256_add_epi32(_mm256_unpacklo_epi32(s[4], s[5]), _mm256_unpackhi_epi32(s[4], s[5]));
     const __m256i d = _mm256_add_epi32(_mm256_unpacklo_epi32(s[6], s[7]), _mm256_unpackhi_epi32(s[6], s[7]));
-    const __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)); /* 0 1 2 3 | 0 1 2 3 */
+    const __m256i ab =
+        _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)); /* 0 1 2 3 | 0 1 2 3 */
     const __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
     return _mm256_add_epi32(_mm256_permute2x128_si256(ab, cd, 0x20), _mm256_permute2x128_si256(ab, cd, 0x31));
 }

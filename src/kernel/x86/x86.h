@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the x86 instruction sets offer to select.c. Each function overwrites the slots of *k that its level has a version of; only
- * those in the build exist (MOE_HAVE_<LEVEL>). They may be called on any CPU: they only store addresses.
+ * What the x86 instruction sets offer to select.c. Each function overwrites the slots of *k that its level
+ * has a version of; only those in the build exist (MOE_HAVE_<LEVEL>). They may be called on any CPU: they
+ * only store addresses.
  */
 #ifndef MOE_KERNEL_X86_X86_H
 #define MOE_KERNEL_X86_X86_H
