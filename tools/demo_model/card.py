@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Writes the model card from two reports of evaluate.py and the works listed in the corpus' README.md.
+"""Writes the model card from measurements and from the works listed in the corpus' README.md.
 
-    card.py before.json after.json corpus/README.md model.gguf "Q6_K" > examples/models/README.md
+    card.py CORPUS/README.md model.gguf Q6_K f16-ppl.json q6_k-ppl.json report.json... > README.md
+
+The two -ppl files are what `libmoe perplexity -j --voice auto` says of the excerpts before and after
+quantisation; the reports come from evaluate.py, any number that have all parts between them.
 """
 
 import json
@@ -37,8 +40,9 @@ Scripts and the exact steps are in `tools/demo_model/`.
 ## Measured
 
 Bits per byte of held-out text (whole documents, 1.28 MB in all, none of them in the training text), under the
-right tag: windows of 1024 tokens that step by 512, every token scored once. The excerpts in `heldout/` are
-parts of the same text.
+right tag: windows of 1024 tokens that step by 512, every token scored once. First all of it, by PyTorch from
+the weights in F16; then the excerpts in `heldout/`, by `libmoe perplexity --voice auto`, before and after
+quantisation.
 """
 
 LICENCE = """## Training text and licence
@@ -54,12 +58,14 @@ def table(header, rows):
     return "\n".join(lines + ["| " + " | ".join(r) + " |" for r in rows]) + "\n"
 
 
-def loss_table(before, after, kind):
-    rows = [(d, f"{b:.3f}", f"{a:.3f}", f"{100 * (a / b - 1):+.2f} %")
-            for d, b, a in zip(before["domains"], before["bits"], after["bits"])]
-    b, a = before["mean_bits"], after["mean_bits"]
-    rows.append(("**mean**", f"**{b:.3f}**", f"**{a:.3f}**", f"**{100 * (a / b - 1):+.2f} %**"))
-    return table(("domain", "F16", kind, "change"), rows)
+def loss_table(report, before, after, kind):
+    before, after = ({Path(t["file"]).stem: t["bits_per_byte"] for t in ppl["texts"]}
+                     for ppl in (before, after))
+    rows = [(d, bits, before[d], after[d]) for d, bits in zip(report["domains"], report["bits"])]
+    rows.append(("mean", *(sum(r[i] for r in rows) / len(rows) for i in (1, 2, 3))))
+    return table(("domain", "all, F16", "excerpt, F16", f"excerpt, {kind}", "change"),
+                 [(d, *(f"{x:.3f}" for x in bits), f"{100 * (bits[2] / bits[1] - 1):+.2f} %")
+                  for d, *bits in rows])
 
 
 def tag_table(report):
@@ -99,31 +105,31 @@ def works(readme):
         yield f"- **{domain}**: " + "; ".join(f"{c[0]} ({c[1]}, {c[2]})" for c in cells) + "."
 
 
-def main(before, after, readme, model, kind):
-    before, after = (json.loads(Path(p).read_text()) for p in (before, after))
-    after = before | {k: v for k, v in after.items() if v}      # parts measured once count for both
+def main(readme, model, kind, before, after, *reports):
+    before, after, *reports = (json.loads(Path(p).read_text()) for p in (before, after, *reports))
+    report = {k: v for r in reports for k, v in r.items() if v is not None}
     s = Shape()
     expert = 3 * s.width * s.expert_width
     attn = 2 * s.width * s.head_dim * (s.heads + s.kv_heads)
     fixed = s.vocab * s.width + s.layers * (attn + s.experts * s.width)
-    tokens = f"{after['tokens'] / 1e6:.0f} million" if after["tokens"] else "not recorded"
+    tokens = f"{report['tokens'] / 1e6:.1f} million"
     print(HEAD.format(file=Path(model).name, size=Path(model).stat().st_size, kind=kind, tokens=tokens,
                       params=(fixed + s.layers * s.experts * expert) / 1e6,
                       active=(fixed + s.layers * s.top_k * expert) / 1e6, **s.asdict()))
-    print(loss_table(before, after, kind))
-    print(f"The right tag gives the lowest loss in {after['right_tags']} of {len(after['domains'])} domains "
-          "(bits per byte of a text under each tag):\n")
-    print(tag_table(after))
-    print(f"Of the words of the samples, {100 * after['known_words']:.1f} % occur in the training text.\n")
+    print(loss_table(report, before, after, kind))
+    print(f"The right tag gives the lowest loss in {report['right_tags']} of {len(report['domains'])} "
+          "domains (bits per byte of a text under each tag):\n")
+    print(tag_table(report))
+    print(f"Of the words of the samples, {100 * report['known_words']:.1f} % occur in the training text.\n")
     print("## What the experts do\n\nPer layer, the expert that leans most towards one domain (share of the "
           "domain's choices, over the\nheld-out text, beside its mean over all domains):\n")
-    print(expert_table(after))
+    print(expert_table(report))
     middle = s.layers // 2
     print(f"All of layer {middle}, in percent of the domain's choices (each row sums to 100):\n")
-    print(domain_by_expert(after, middle))
+    print(domain_by_expert(report, middle))
     print("## Samples\n\nTemperature 0.8, top-p 0.95, one draw each, not chosen.\n")
-    for d in after["domains"]:
-        text = re.sub(r"\n{3,}", "\n\n", after["samples"][d]).strip()
+    for d in report["domains"]:
+        text = re.sub(r"\n{3,}", "\n\n", report["samples"][d]).strip()
         print(f"### {d}\n\n```text\n{text}\n```\n")
     print(LICENCE)
     print("\n".join(works(Path(readme).read_text())))
