@@ -85,9 +85,20 @@ static inline __m256 halves8(const uint8_t *const *row, size_t off)
 }
 static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
 {
-    float d[FEW_ROWS];
-    for (int r = 0; r < FEW_ROWS; r++) d[r] = moe__e8m0_half(row[r][off]);
-    return _mm256_loadu_ps(d);
+    __m128i v = _mm_setzero_si128();
+    v = _mm_insert_epi8(v, row[0][off], 0);
+    v = _mm_insert_epi8(v, row[1][off], 1);
+    v = _mm_insert_epi8(v, row[2][off], 2);
+    v = _mm_insert_epi8(v, row[3][off], 3);
+    v = _mm_insert_epi8(v, row[4][off], 4);
+    v = _mm_insert_epi8(v, row[5][off], 5);
+    v = _mm_insert_epi8(v, row[6][off], 6);
+    v = _mm_insert_epi8(v, row[7][off], 7);
+    /* moe__e8m0_half: exponents 0 and 1 give subnormals */
+    const __m256i e = _mm256_cvtepu8_epi32(v), two = _mm256_set1_epi32(2);
+    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, _mm256_cmpgt_epi32(two, e)));
 }
 
 /* D(rows, offset) = the scales of eight rows. */

@@ -3,11 +3,12 @@
  * Matrix products with F32, F16 and BF16 weights; ref/gemm_f.c is the definition. A register tile is V16_ROWS
  * rows by V16_COLS columns; the last rows and columns are computed in a tile that repeats the last pointer,
  * and only what exists is stored. One column alone takes four rows at a time, which is what hides the latency
- * of the fma chains. A few columns stay in the first-level cache while the weight rows, the smaller ones for
- * 16-bit types, pass by.
+ * of the fma chains. A few columns stay in the first-level cache while a block of weight rows, the smaller
+ * ones for 16-bit types, passes by.
  */
 
 #define DECODE_ROWS 4
+#define ROW_BLOCK 32 /* weight rows that stay in the second-level cache while all columns pass */
 
 /* A tile of NR x NC for weights of `size` bytes: sums go to y. */
 #define FLOAT_TILE(name, size, LD, LDN, NR, NC) \
@@ -45,8 +46,9 @@
     void MOE_FN(gemm_##type)(const moe__gemm *g) \
     { \
         const size_t wide = g->n_cols / V16_COLS * V16_COLS; \
-        for (size_t c = 0; c < wide; c += V16_COLS) \
-            for (size_t r = 0; r < g->n_rows; r += V16_ROWS) tile_##type(g, r, c); \
+        for (size_t r0 = 0; wide && r0 < g->n_rows; r0 += ROW_BLOCK) \
+            for (size_t c = 0; c < wide; c += V16_COLS) \
+                for (size_t r = r0; r < g->n_rows && r < r0 + ROW_BLOCK; r += V16_ROWS) tile_##type(g, r, c); \
         for (size_t r = 0; wide < g->n_cols && r < g->n_rows; r += DECODE_ROWS) \
             for (size_t c = wide; c < g->n_cols; c++) column_##type(g, r, c); \
     }
