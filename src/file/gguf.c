@@ -19,8 +19,9 @@
 #define MAGIC             0x46554747u /* "GGUF" */
 #define NAME_MAX_BYTES    65535u
 #define DEFAULT_ALIGNMENT 32u
-#define KV_MIN            14u /* length, one byte of key, type, one byte of value */
-#define TENSOR_MIN        33u /* length, one byte of name, n_dims, one dim, type, offset */
+#define VALUE_MAX         ((uint64_t)1 << 30) /* bytes of one value: a sparse file may be as long as it likes */
+#define KV_MIN            14u                 /* length, one byte of key, type, one byte of value */
+#define TENSOR_MIN        33u                 /* length, one byte of name, n_dims, one dim, type, offset */
 
 /* ------------------------------------------------------------------------------------------------ strings */
 
@@ -43,11 +44,27 @@ static int read_name(moe__reader *r, moe__pool *pool, const char **out, const ch
     return MOE_OK;
 }
 
+/* MOE_E_UNSUPPORTED for a value of more bytes than anyone needs. */
+static int check_size(const moe__reader *r, uint64_t bytes, const char *what)
+{
+    if (bytes <= VALUE_MAX) return MOE_OK;
+    return moe__reader_fail(r, MOE_E_UNSUPPORTED, r->pos, "%s: up to %llu bytes are supported, found %llu",
+                            what, (unsigned long long)VALUE_MAX, (unsigned long long)bytes);
+}
+
+/* A value of n items, `size` bytes or more each, that is about to be read. */
+static int check_value(const moe__reader *r, uint64_t n, uint64_t size, const char *what)
+{
+    MOE_TRY(moe__reader_need_items(r, n, size, what));
+    return check_size(r, n * size, what);
+}
+
 static int read_string(moe__reader *r, moe__pool *pool, moe__meta_entry *e)
 {
     void *mem;
     MOE_TRY(moe__reader_u64(r, &e->n, "length of a string"));
     MOE_TRY(moe__reader_need(r, e->n, "string"));
+    MOE_TRY(check_size(r, e->n, "string"));
     MOE_TRY(moe__pool_alloc(pool, &mem, e->n + 1, "string"));
     MOE_TRY(moe__reader_read(r, mem, (size_t)e->n, "string"));
     e->data = mem;
@@ -61,11 +78,12 @@ static int read_string_array(moe__reader *r, moe__pool *pool, moe__meta_entry *e
     uint64_t len, total = 0;
     void *mem;
     const uint64_t at = r->pos;
-    MOE_TRY(moe__reader_need_items(r, e->n, 8, "array of strings"));
+    MOE_TRY(check_value(r, e->n, 8, "array of strings"));
     for (uint64_t i = 0; i < e->n; i++) {
         MOE_TRY(moe__reader_u64(r, &len, "length of a string"));
         MOE_TRY(moe__reader_skip(r, len, "string"));
         total += len + 1; /* at most the file's length */
+        MOE_TRY(check_size(r, total, "array of strings"));
     }
     MOE_TRY(moe__pool_alloc(pool, &mem, (e->n + 1) * sizeof(uint64_t), "array of strings"));
     uint64_t *start = mem;
@@ -98,7 +116,7 @@ static int check_bools(const moe__reader *r, const unsigned char *p, uint64_t n,
 static int read_number_array(moe__reader *r, moe__pool *pool, moe__meta_entry *e, uint32_t size)
 {
     const uint64_t at = r->pos;
-    MOE_TRY(moe__reader_need_items(r, e->n, size, "array"));
+    MOE_TRY(check_value(r, e->n, size, "array"));
     if (r->src->map) {
         e->data = moe__reader_mapped(r);
         MOE_TRY(moe__reader_skip(r, e->n * size, "array"));

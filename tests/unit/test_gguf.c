@@ -27,6 +27,7 @@ static int fail_after = -1;        /* allocations that succeed; -1 = all */
 static void *count_alloc(size_t n, size_t align, void *user)
 {
     (void)user;
+    if (n > (size_t)1 << 29) return NULL;
     if (fail_after >= 0 && fail_after-- == 0) {
         fail_after = 0;
         return NULL;
@@ -884,6 +885,53 @@ static void a_file_that_changes_is_refused(void **state)
     bytes_free(&b);
 }
 
+/* A header in a file that says it is 2^42 bytes long and is zero from there on, as a sparse file may be. */
+static uint64_t sparse_length(void *f)
+{
+    (void)f;
+    return (uint64_t)1 << 42;
+}
+
+static int sparse_read(void *f, uint64_t off, void *dst, size_t n)
+{
+    const bytes *b = f;
+    memset(dst, 0, n);
+    if (off < b->n) memcpy(dst, b->p + off, b->n - off < n ? b->n - (size_t)off : n);
+    return 0;
+}
+
+static void sparse_files_get_no_memory(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 5; kind++) {
+        bytes b = one_kv();
+        moe__file *f;
+        moe_file mf = bytes_file(0);
+        mf.length = sparse_length;
+        mf.read_at = sparse_read;
+        put_key(&b, "huge", kind == 0 ? MOE_META_STRING : MOE_META_ARRAY);
+        if (kind == 1) put_u32(&b, MOE_META_STRING);
+        if (kind == 2) put_u32(&b, MOE_META_U8);
+        if (kind > 2) put_u32(&b, MOE_META_STRING);
+        put_u64(&b, kind > 2 ? 3 : (uint64_t)1 << 36);
+        if (kind == 3) put_u64(&b, (uint64_t)1 << 36); /* one long string */
+        if (kind == 4) put_u64(&b, ((uint64_t)1 << 30) - 8);
+        heap_peak = 0;
+        assert_int_equal(moe__file_open_user(&f, &mf, &b, &heap, 0),
+                         kind == 4 ? MOE_E_NOMEM : MOE_E_UNSUPPORTED);
+        if (kind < 4) assert_non_null(strstr(moe__last_error(), "'huge'"));
+        if (kind < 4) assert_non_null(strstr(moe__last_error(), "up to 1073741824 bytes"));
+        assert_true(heap_peak < 100000);
+        assert_int_equal(heap_now, 0);
+        bytes_free(&b);
+        /* absurd counts fit into such a file: the first empty name ends it */
+        put_header(&b, 3, (uint64_t)1 << 36, (uint64_t)1 << 36);
+        assert_int_equal(moe__file_open_user(&f, &mf, &b, &heap, 0), MOE_E_FORMAT);
+        assert_true(heap_peak < 100000);
+        bytes_free(&b);
+    }
+}
+
 static void sources_check_ranges(void **state)
 {
     (void)state;
@@ -959,6 +1007,7 @@ int main(void)
         cmocka_unit_test(long_arrays_cross_the_window),
         cmocka_unit_test(names_made_to_collide_are_refused),
         cmocka_unit_test(a_file_that_changes_is_refused),
+        cmocka_unit_test(sparse_files_get_no_memory),
         cmocka_unit_test(sources_check_ranges),
         cmocka_unit_test(every_allocation_may_fail),
     };
