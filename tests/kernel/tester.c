@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "base/half.h"
 #include "base/status.h"
 
@@ -189,6 +190,23 @@ static int selection_ok(char *what, size_t cap)
     return 1;
 }
 
+/* moe__cpu_flags() against the compiler's own detection, which also asks the operating system. */
+static int detection_ok(void)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    const uint32_t cpu = moe__cpu_flags();
+    __builtin_cpu_init();
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    const int vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+    return avx2 == !!(cpu & MOE_CPU_AVX2) && avx512 == !!(cpu & MOE_CPU_AVX512) &&
+           vnni == !!(cpu & MOE_CPU_AVX512_VNNI);
+#else
+    return 1;
+#endif
+}
+
 /* The address in slot i. */
 static int same_slot(const moe__kernels *a, const moe__kernels *b, size_t i)
 {
@@ -257,6 +275,9 @@ int main(int argc, char **argv)
     const int selected = selection_ok(what, sizeof what);
     printf("%s %d - selection of levels%s%s\n", selected ? "ok" : "not ok", ++n, selected ? "" : ": ", what);
     n_failed += !selected;
+    const int detected = detection_ok();
+    printf("%s %d - detection agrees with the compiler's\n", detected ? "ok" : "not ok", ++n);
+    n_failed += !detected;
     below = ref;
     for (size_t l = 0; l < N_LEVELS; l++) {
         if (moe__kernels_init(&k, levels[l]) != MOE_OK) continue;
