@@ -9,8 +9,8 @@
 
 uint32_t moe_version(void) { return MOE_VERSION; }
 
-#define TEXT(x)         #x
-#define DOTTED(a, b, c) TEXT(a) "." TEXT(b) "." TEXT(c)
+#define QUOTED(x)         #x
+#define DOTTED(a, b, c) QUOTED(a) "." QUOTED(b) "." QUOTED(c)
 const char *moe_version_string(void)
 {
     return DOTTED(MOE_VERSION_MAJOR, MOE_VERSION_MINOR, MOE_VERSION_PATCH);

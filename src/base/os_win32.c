@@ -2,7 +2,9 @@
 /* See os.h: files, mappings and the clock on Windows. Paths come in as UTF-8 and go to the wide-character
  * calls. */
 #define WIN32_LEAN_AND_MEAN
-#define _WIN32_WINNT 0x0600
+#ifndef _WIN32_WINNT
+#define _WIN32_WINNT 0x0601 /* Windows 7 */
+#endif
 #include <windows.h>
 
 #include "base/os.h"
