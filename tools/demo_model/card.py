@@ -35,7 +35,7 @@ voices and is no source of facts.
 A prompt chooses the voice by its first token, `<|tales|>`, `<|shakespeare|>` and so on; `<|endoftext|>` ends
 a text.
 The metadata keys `libmoe.voices` and `libmoe.voice.default` name the voices.
-Scripts and the exact steps are in `tools/demo_model/`.
+The scripts are in `tools/demo_model/`.
 
 ## Measured
 
@@ -112,7 +112,7 @@ def main(readme, model, kind, before, after, *reports):
     expert = 3 * s.width * s.expert_width
     attn = 2 * s.width * s.head_dim * (s.heads + s.kv_heads)
     fixed = s.vocab * s.width + s.layers * (attn + s.experts * s.width)
-    tokens = f"{report['tokens'] / 1e6:.1f} million"
+    tokens = f"{report['tokens'] / 1e6:.1f} million (one pass over the text is 16.8 million)"
     print(HEAD.format(file=Path(model).name, size=Path(model).stat().st_size, kind=kind, tokens=tokens,
                       params=(fixed + s.layers * s.experts * expert) / 1e6,
                       active=(fixed + s.layers * s.top_k * expert) / 1e6, **s.asdict()))
