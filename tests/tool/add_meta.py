@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Copies a GGUF file with string metadata added: add_meta.py IN OUT KEY VALUE [KEY VALUE]... (GGUF v3, little endian)."""
+"""Copies a GGUF file (v3, little endian) with string metadata added.
+
+add_meta.py IN OUT KEY VALUE [KEY VALUE]...
+"""
 
 import struct
 import sys

@@ -8,8 +8,10 @@ for f in qwen3moe qwen2moe mixtral olmoe granitemoe; do
     [ $? = 0 ] && [ ! -s "$tmp/err" ] && pass "$f: two turns" || { fail "$f: two turns"; show; }
 done
 
-say "Once upon a time" "there was a king" | tool chat -m "$MODEL" --temp 0 -n 12 --stats >"$tmp/out" 2>"$tmp/err"
-"$PYTHON" - "$tmp/err" <<'P' && pass "a turn evaluates only what is new" || { fail "a turn evaluates only what is new"; show; }
+say "Once upon a time" "there was a king" | tool chat -m "$MODEL" --temp 0 -n 12 --stats >"$tmp/out" \
+    2>"$tmp/err"
+"$PYTHON" - "$tmp/err" <<'P' && pass "a turn evaluates only what is new" || { fail \
+    "a turn evaluates only what is new"; show; }
 import re, sys
 turns = [[int(v) for v in re.findall(r"(\d+)", re.sub(r"\([^)]*\)", "", line))] for line in open(sys.argv[1])]
 (read1, wrote1, all1), (read2, wrote2, all2) = turns
@@ -17,14 +19,16 @@ turns = [[int(v) for v in re.findall(r"(\d+)", re.sub(r"\([^)]*\)", "", line))] 
 sys.exit(not (read2 + wrote2 < all2 and read1 + wrote1 == all1 and all2 == all1 + read2 + wrote2))
 P
 
-say "Once upon a time" "/save $tmp/talk" "there was" | tool chat -m "$MODEL" --temp 0 -n 12 >"$tmp/whole" 2>"$tmp/err"
+say "Once upon a time" "/save $tmp/talk" "there was" | tool chat -m "$MODEL" --temp 0 -n 12 >"$tmp/whole" \
+    2>"$tmp/err"
 says err "/save says what it saved" 'saved 2 messages'
 holds "/save leaves no part behind" test ! -e "$tmp/talk.part"
 say "/load $tmp/talk" "there was" | tool chat -m "$MODEL" --temp 0 -n 12 >"$tmp/rest" 2>"$tmp/err"
 says err "/load says what it loaded" 'loaded 2 messages'
 tail -n +1 "$tmp/whole" | tail -c "$(wc -c <"$tmp/rest")" >"$tmp/tail"
 same "/load goes on as if nothing had been" "$tmp/rest" "$tmp/tail"
-say "other words" "/load $tmp/none" "/reset" "Once upon a time" | tool chat -m "$MODEL" --temp 0 -n 12 >"$tmp/out" 2>"$tmp/err"
+say "other words" "/load $tmp/none" "/reset" "Once upon a time" | tool chat -m "$MODEL" --temp 0 -n 12 \
+    >"$tmp/out" 2>"$tmp/err"
 says err "/load of nothing: said so" 'cannot load'
 head -n 1 "$tmp/whole" >"$tmp/head"
 tail -n "$(wc -l <"$tmp/head")" "$tmp/out" | head -n 1 >"$tmp/anew"
@@ -50,7 +54,8 @@ says out "info names the template" '^chat template +chatml'
 say "Hello" "Again" | talk --system "Be kind." --stats >"$tmp/out" 2>"$tmp/err"
 "$PYTHON" - "$tmp/err" <<'P' && pass "with a template, too, only what is new is evaluated" ||
 import re, sys
-(read1, all1), (read2, all2) = [[int(w) for w in re.findall(r"read (\d+) .* (\d+) in the", line)[0]] for line in open(sys.argv[1])]
+found = [re.findall(r"read (\d+) .* (\d+) in the", line)[0] for line in open(sys.argv[1])]
+(read1, all1), (read2, all2) = [[int(w) for w in pair] for pair in found]
 sys.exit(not (0 < read2 < all2 - read1 + 8 and all2 > all1 >= read1))
 P
     { fail "with a template, too, only what is new is evaluated"; show; }
@@ -67,7 +72,8 @@ printf 'one\\\ntwo\n' | tool chat -m "$MODEL" --temp 0 -n 5 >"$tmp/out" 2>"$tmp/
 [ $? = 0 ] && pass "a line that goes on" || fail "a line that goes on"
 mkfifo "$tmp/fifo"
 sleep 3 >"$tmp/fifo" &
-runs 130 "SIGTERM ends the program" timeout --preserve-status -s TERM 1 "$LIBMOE" chat -m "$MODEL" <"$tmp/fifo"
+runs 130 "SIGTERM ends the program" timeout --preserve-status -s TERM 1 "$LIBMOE" chat -m "$MODEL" \
+    <"$tmp/fifo"
 printf 'Once upon a time' | tool chat -m "$MODEL" --ctx 20 -n 100 >"$tmp/out" 2>"$tmp/err"
 [ $? = 0 ] && pass "a full context is no failure" || fail "a full context is no failure"
 finish

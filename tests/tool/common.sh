@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Shared by the tests of the command-line tool: sourced by each, POSIX sh, prints TAP. Expects LIBMOE (the tool), DATA (the
-# folder of the golden models), DEMO (the bundled model, which may be missing) in the environment.
+# Shared by the tests of the command-line tool: sourced by each, POSIX sh, prints TAP. Expects in the environment
+# LIBMOE (the tool), DATA (the folder of the golden models), DEMO (the bundled model, which may be missing), PYTHON.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -46,7 +46,7 @@ show() {
     awk 'NR <= 12 { print "# err: " $0 }' "$tmp/err"
 }
 
-# runs CODE NAME COMMAND...: the command ends with this exit status. Its output stays in $tmp/out and $tmp/err.
+# runs CODE NAME COMMAND...: the command ends with this exit status. Its output stays in $tmp/out and err.
 runs() {
     expected=$1 name=$2
     shift 2

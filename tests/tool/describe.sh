@@ -10,11 +10,13 @@ for f in "$DATA"/*.gguf; do
 len(j["layers"]) == j["layer_count"] and sum(l["kind"] == "moe" for l in j["layers"]) == j["moe_layers"] and
 j["metadata"]["general.architecture"] == j["family"] and 0 < j["active_parameters"] <= j["parameters"]'
     runs 0 "plan: $golden" tool plan --json "$f"
-    json "plan: $golden adds up" 'j["total"] == sum(j[k] for k in ("dense", "experts", "kv", "scratch", "overhead")) and
+    json "plan: $golden adds up" \
+        'j["total"] == sum(j[k] for k in ("dense", "experts", "kv", "scratch", "overhead")) and
 0 < j["private"] <= j["total"] and j["experts"] > 0'
 done
 runs 0 "info of a model with a dense layer" tool info "$DATA/qwen2moe-dense.gguf"
-says out "info tells the router's recipe" '^router +layers [0-9]+-[0-9]+: score softmax, select top-k of [0-9]+'
+says out "info tells the router's recipe" \
+    '^router +layers [0-9]+-[0-9]+: score softmax, select top-k of [0-9]+'
 runs 0 "info --tensors" tool info --tensors "$MODEL"
 says out "info --tensors names them" '^token_embd.weight +[A-Z0-9_]+ +[0-9]+ x [0-9]+ +[0-9]+$'
 runs 0 "info --kernels" tool info --kernels "$MODEL"
@@ -22,8 +24,10 @@ says out "info --kernels names instruction sets" ' (ref|avx2|avx512[a-z_]*)$'
 runs 0 "plan with a longer context" tool plan --ctx 64 --json "$MODEL"
 cp "$tmp/out" "$tmp/short"
 runs 0 "plan with f32" tool plan --ctx 64 --kv f32 --json "$MODEL"
-"$PYTHON" -c 'import json, sys; a, b = (json.load(open(p)) for p in sys.argv[1:]); sys.exit(b["kv"] < 1.9 * a["kv"])' \
-    "$tmp/short" "$tmp/out" && pass "f32 takes about twice the KV cache" || { fail "f32 takes about twice the KV cache"; show; }
+"$PYTHON" -c \
+    'import json, sys; a, b = (json.load(open(p)) for p in sys.argv[1:]); sys.exit(b["kv"] < 1.9 * a["kv"])' \
+    "$tmp/short" "$tmp/out" && pass "f32 takes about twice the KV cache" || { fail \
+        "f32 takes about twice the KV cache"; show; }
 runs 0 "plan as a table" tool plan "$MODEL"
 says out "plan as a table: total" '^total +[0-9]+ '
 
@@ -39,11 +43,14 @@ for f in qwen3moe qwen2moe olmoe granitemoe; do
 done
 runs 0 "tokenize --json" tool tokenize -m "$MODEL" --json -f "$tmp/text"
 json "tokenize --json: the pieces make up the text" \
-    'bytes(b for t in j["tokens"] for b in t["bytes"]) == open("'"$tmp/text"'", "rb").read() and j["count"] == len(j["tokens"])'
+    'bytes(b for t in j["tokens"] for b in t["bytes"]) == open("'"$tmp/text"'", "rb").read() and
+j["count"] == len(j["tokens"])'
 cp "$tmp/out" "$tmp/tokens"
 runs 0 "tokenize --count" tool tokenize -m "$MODEL" --count -f "$tmp/text"
-"$PYTHON" -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["count"] != int(open(sys.argv[2]).read()))' \
-    "$tmp/tokens" "$tmp/out" && pass "tokenize --count is that number" || fail "tokenize --count is that number"
+"$PYTHON" -c \
+    'import json, sys; sys.exit(json.load(open(sys.argv[1]))["count"] != int(open(sys.argv[2]).read()))' \
+    "$tmp/tokens" "$tmp/out" && pass "tokenize --count is that number" || fail \
+        "tokenize --count is that number"
 runs 0 "tokenize as a table" tool tokenize -m "$MODEL" "a b"
 says out "tokenize as a table: id and piece" '^ +[0-9]+  a'
 runs 1 "tokenize --decode of a word" tool tokenize -m "$MODEL" --decode 1 two

@@ -2,12 +2,14 @@
 # libmoe bench, perplexity and quantize.
 . "$(dirname "$0")/common.sh"
 
-runs 0 "bench --json" tool bench -m "$MODEL" --prompt 8,16 --generate 4 --contexts 0,8 --threads 1,2 -r 3 --json
+runs 0 "bench --json" tool bench -m "$MODEL" --prompt 8,16 --generate 4 --contexts 0,8 --threads 1,2 -r 3 \
+    --json
 json "bench: every combination" 'len(j["results"]) == 12 and j["complete"] and
 {(r["kind"], r["tokens"], r["context"], r["threads"]) for r in j["results"]} ==
 {(k, n, c, t) for k, n in (("prefill", 8), ("prefill", 16), ("decode", 4)) for c in (0, 8) for t in (1, 2)}'
 json "bench: min <= median <= max" 'all(0 < r["min"] <= r["median"] <= r["max"] for r in j["results"])'
-json "bench: bytes per second from the active bytes" 'all(abs(r["bytes_per_s"] / (r["median"] * j["active_bytes"]) - 1) < 1e-6
+json "bench: bytes per second from the active bytes" \
+    'all(abs(r["bytes_per_s"] / (r["median"] * j["active_bytes"]) - 1) < 1e-6
 for r in j["results"] if r["kind"] == "decode") and 0 < j["active_bytes"] < j["bytes"]'
 runs 0 "bench --csv" tool bench -m "$MODEL" --prompt 8 --generate 4 -r 2 --csv
 holds "bench --csv: nine columns each" awk -F, 'NF != 9 { bad = 1 } END { exit bad || NR != 3 }' "$tmp/out"
@@ -19,10 +21,12 @@ runs 130 "bench interrupted" timeout --preserve-status -s INT 2 "$LIBMOE" bench 
     --generate 20000 -r 100 --json
 json "bench interrupted: whole JSON" 'not j["complete"]'
 
-"$PYTHON" -c 'print(" ".join("The king had %d daughters and the sea was wide." % i for i in range(16)))' >"$tmp/tales.txt"
+"$PYTHON" -c 'print(" ".join("The king had %d daughters and the sea was wide." % i for i in range(16)))' \
+    >"$tmp/tales.txt"
 runs 0 "perplexity" tool perplexity -m "$MODEL" --ctx 32 --kv f32 --json "$tmp/tales.txt"
 cp "$tmp/out" "$tmp/reference"
-json "perplexity: figures fit together" 'abs(__import__("math").exp(j["total"]["nll"]) / j["total"]["perplexity"] - 1) < 1e-6 and
+json "perplexity: figures fit together" \
+    'abs(__import__("math").exp(j["total"]["nll"]) / j["total"]["perplexity"] - 1) < 1e-6 and
 j["total"]["tokens"] > 100 and 0 < j["total"]["nll_stderr"] < j["total"]["nll"] and j["complete"]'
 json "perplexity: bits per byte" 'abs(j["total"]["bits_per_byte"] - j["total"]["nll"] * j["total"]["tokens"] /
 __import__("math").log(2) / j["total"]["bytes"]) < 1e-6'
@@ -31,10 +35,11 @@ json "perplexity: each token scored once" "$n - 1 <= j['total']['tokens'] <= $n"
 # The figures of tools/reference_numpy.py (float64, no cache), windowed and averaged as docs/tool.md says.
 for expected in qwen3moe:22.51016232:0.31612853 olmoe:6.78649958:0.05384842; do
     figures=${expected#*:}
-    runs 0 "perplexity of ${expected%%:*}" tool perplexity -m "$DATA/${expected%%:*}.gguf" --ctx 48 --stride 20 --kv f32 \
-        --json "$tmp/tales.txt"
+    runs 0 "perplexity of ${expected%%:*}" tool perplexity -m "$DATA/${expected%%:*}.gguf" --ctx 48 \
+        --stride 20 --kv f32 --json "$tmp/tales.txt"
     json "perplexity of ${expected%%:*}: as another implementation has it" "j['total']['tokens'] == 645 and
-        abs(j['total']['nll'] / ${figures%:*} - 1) < 1e-5 and abs(j['total']['nll_stderr'] / ${figures#*:} - 1) < 1e-4"
+        abs(j['total']['nll'] / ${figures%:*} - 1) < 1e-5 and
+        abs(j['total']['nll_stderr'] / ${figures#*:} - 1) < 1e-4"
 done
 for how in "--batch 5" "--threads 1" "--no-mmap"; do
     # shellcheck disable=SC2086
@@ -42,14 +47,16 @@ for how in "--batch 5" "--threads 1" "--no-mmap"; do
     same "perplexity $how: the same to the digit" "$tmp/out" "$tmp/reference"
 done
 tool perplexity -m "$MODEL" --ctx 32 --kv f32 --json <"$tmp/tales.txt" | sed 's/standard input//' >"$tmp/out"
-json "perplexity of standard input" 'j["total"] == __import__("json").load(open("'"$tmp/reference"'"))["total"]'
+json "perplexity of standard input" \
+    'j["total"] == __import__("json").load(open("'"$tmp/reference"'"))["total"]'
 runs 0 "perplexity of two files" tool perplexity -m "$MODEL" --ctx 32 "$tmp/tales.txt" "$tmp/tales.txt"
 says out "perplexity of two files: a sum" '^all '
 runs 1 "perplexity of a file that does not exist" tool perplexity -m "$MODEL" "$tmp/none"
 : >"$tmp/empty"
 runs 1 "perplexity of nothing" tool perplexity -m "$MODEL" "$tmp/empty"
 says err "perplexity of nothing: said so" 'too short'
-runs 2 "perplexity: stride beyond the window" tool perplexity -m "$MODEL" --ctx 32 --stride 33 "$tmp/tales.txt"
+runs 2 "perplexity: stride beyond the window" tool perplexity -m "$MODEL" --ctx 32 --stride 33 \
+    "$tmp/tales.txt"
 runs 1 "perplexity: no voice for the file" tool perplexity -m "$MODEL" --voice auto "$tmp/tales.txt"
 
 runs 0 "quantize --list" tool quantize --list
@@ -62,7 +69,8 @@ silent out "quantize: nothing on stdout"
 runs 0 "the copy can be read" tool info --json --tensors "$tmp/q8.gguf"
 json "the copy has the type" 'any(t["type"] == "Q8_0" for t in j["tensors"])'
 runs 0 "the copy can be measured" tool perplexity -m "$tmp/q8.gguf" --ctx 32 --kv f32 --json "$tmp/tales.txt"
-json "the copy is nearly as good" 'abs(j["total"]["nll"] / __import__("json").load(open("'"$tmp/reference"'"))["total"]["nll"] - 1) < 0.05'
+json "the copy is nearly as good" \
+    'abs(j["total"]["nll"] / __import__("json").load(open("'"$tmp/reference"'"))["total"]["nll"] - 1) < 0.05'
 cp "$tmp/q8.gguf" "$tmp/before"
 runs 1 "an existing output is refused" tool quantize --type Q8_0 "$SOURCE" "$tmp/q8.gguf"
 says err "an existing output: the way out is told" '--force'
@@ -70,9 +78,11 @@ same "an existing output is left alone" "$tmp/q8.gguf" "$tmp/before"
 runs 0 "--force replaces it" tool quantize --type Q8_0 --force -q "$SOURCE" "$tmp/q8.gguf"
 silent err "--quiet: not a word"
 same "the same input gives the same file" "$tmp/q8.gguf" "$tmp/before"
-runs 0 "rules" tool quantize --type Q8_0 --rule '*_exps.weight=F16' --rule 'token_embd.weight=F32' "$SOURCE" "$tmp/r.gguf"
+runs 0 "rules" tool quantize --type Q8_0 --rule '*_exps.weight=F16' --rule 'token_embd.weight=F32' "$SOURCE" \
+    "$tmp/r.gguf"
 runs 0 "rules: the copy" tool info --json --tensors "$tmp/r.gguf"
-json "rules: they were followed" 'all(t["type"] == "F16" for t in j["tensors"] if t["name"].endswith("_exps.weight")) and
+json "rules: they were followed" \
+    'all(t["type"] == "F16" for t in j["tensors"] if t["name"].endswith("_exps.weight")) and
 [t["type"] for t in j["tensors"] if t["name"] == "token_embd.weight"] == ["F32"]'
 runs 1 "a bad rule" tool quantize --rule 'x=Q99' "$SOURCE" "$tmp/bad.gguf"
 runs 2 "a bad type" tool quantize --type Q8_1 "$SOURCE" "$tmp/bad.gguf"

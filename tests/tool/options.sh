@@ -53,7 +53,8 @@ done
 runs 0 "values by =, joined letters, -- before arguments" tool tokenize --model="$MODEL" --ids -- --json
 runs 0 "letter with its value joined" tool tokenize -m"$MODEL" --count abc
 
-tool --generate man >"$tmp/man" && head -n 3 "$tmp/man" | grep -q '^.TH LIBMOE 1' && pass "manual page" || fail "manual page"
+tool --generate man >"$tmp/man" && head -n 3 "$tmp/man" | grep -q '^.TH LIBMOE 1' && pass "manual page" || \
+    fail "manual page"
 for o in temp stride rule contexts; do
     holds "the manual page has --$o" grep -q "fB.-.-$o" "$tmp/man"
 done
@@ -73,11 +74,16 @@ for shell in bash zsh fish; do
 done
 if command -v bash >/dev/null 2>&1; then
     complete_line() {
-        bash -c 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _libmoe; echo "${COMPREPLY[*]}"' x "$tmp/bash" "$@"
+        bash -c \
+            'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+             _libmoe; echo "${COMPREPLY[*]}"' x "$tmp/bash" "$@"
     }
-    [ "$(complete_line libmoe perp)" = perplexity ] && pass "bash completes commands" || fail "bash completes commands"
-    [ "$(complete_line libmoe run --min)" = --min-p ] && pass "bash completes options" || fail "bash completes options"
-    [ "$(complete_line libmoe run --kv f1)" = f16 ] && pass "bash completes choices" || fail "bash completes choices"
+    [ "$(complete_line libmoe perp)" = perplexity ] && pass "bash completes commands" || fail \
+        "bash completes commands"
+    [ "$(complete_line libmoe run --min)" = --min-p ] && pass "bash completes options" || fail \
+        "bash completes options"
+    [ "$(complete_line libmoe run --kv f1)" = f16 ] && pass "bash completes choices" || fail \
+        "bash completes choices"
 fi
 runs 2 "--generate of something else" tool --generate tcsh
 finish

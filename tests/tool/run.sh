@@ -9,7 +9,8 @@ cp "$tmp/out" "$tmp/first"
 runs 0 "again with the same seed" tool run -m "$MODEL" --seed 5 -n 20 Once upon a time
 same "words joined, same seed: same text" "$tmp/out" "$tmp/first"
 runs 0 "another seed" tool run -m "$MODEL" --seed 6 -n 20 "Once upon a time"
-if cmp -s "$tmp/out" "$tmp/first"; then fail "another seed: another text"; else pass "another seed: another text"; fi
+if cmp -s "$tmp/out" "$tmp/first"; then fail "another seed: another text"; else pass \
+    "another seed: another text"; fi
 for how in "--threads 1" "--threads 2" "--no-mmap" "--resident" "--batch 3" "--batch 1"; do
     # shellcheck disable=SC2086
     tool run -m "$MODEL" --seed 5 -n 20 $how "Once upon a time" >"$tmp/out" 2>"$tmp/err"
@@ -31,7 +32,8 @@ runs 1 "prompt and --file" tool run -m "$MODEL" -f "$tmp/prompt" x
 runs 1 "prompt file that does not exist" tool run -m "$MODEL" -f "$tmp/none"
 
 runs 0 "JSON" tool run -m "$MODEL" --seed 5 -n 20 --ignore-end --json "Once upon a time"
-json "JSON: all there" 'j["prompt"] == "Once upon a time" and len(j["tokens"]) == 20 and j["stop"] == "length"'
+json "JSON: all there" \
+    'j["prompt"] == "Once upon a time" and len(j["tokens"]) == 20 and j["stop"] == "length"'
 json "JSON: seed and statistics" 'j["seed"] == 5 and j["stats"]["tokens_prefill"] == j["prompt_tokens"]'
 json "JSON: the last token costs no evaluation" 'j["stats"]["tokens_decode"] == 19'
 printf 'a\377\376b \303' | tool run -m "$MODEL" --seed 5 -n 4 --json >"$tmp/out"
@@ -45,7 +47,9 @@ runs 0 "greedy" tool run -m "$MODEL" --temp 0 -n 12 --json "The"
 json "greedy: tokens" 'len(j["tokens"]) <= 12'
 cp "$tmp/out" "$tmp/greedy"
 runs 0 "greedy by --samplers" tool run -m "$MODEL" --samplers greedy -n 12 --json "The"
-"$PYTHON" -c 'import json, sys; a, b = (json.load(open(p)) for p in sys.argv[1:]); sys.exit(a["tokens"] != b["tokens"])' \
+"$PYTHON" -c \
+    'import json, sys
+a, b = (json.load(open(p)) for p in sys.argv[1:]); sys.exit(a["tokens"] != b["tokens"])' \
     "$tmp/out" "$tmp/greedy" && pass "greedy both ways: same tokens" || fail "greedy both ways: same tokens"
 runs 1 "bad --samplers" tool run -m "$MODEL" --samplers "bogus:x=1" "The"
 says err "bad --samplers: the library says what is wrong" 'bogus'
@@ -92,7 +96,8 @@ if [ -f "$DEMO" ]; then
     tool run --seed 1 -n 30 --voice tales "Once upon a time" >"$tmp/tales"
     same "tales is the usual voice" "$tmp/out" "$tmp/tales"
     tool run --seed 1 -n 30 --voice c-code "Once upon a time" >"$tmp/code"
-    if cmp -s "$tmp/out" "$tmp/code"; then fail "another voice: another text"; else pass "another voice: another text"; fi
+    if cmp -s "$tmp/out" "$tmp/code"; then fail "another voice: another text"; else pass \
+        "another voice: another text"; fi
     runs 2 "unknown voice" tool run --voice tale x
     says err "unknown voice: the nearest is named" 'did you mean tales\?'
     says err "unknown voice: all are listed" 'shakespeare'
