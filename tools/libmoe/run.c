@@ -91,11 +91,10 @@ static void print_json(const struct job *j, const moe_stats *st)
 static int conclude(const struct job *j)
 {
     const struct answer *a = &j->answer;
-    moe_session_info info = MOE_SESSION_INFO_INIT;
     switch (a->stop) {
     case STOP_CONTEXT:
-        if (moe_session_get_info(a->session, &info) == MOE_OK)
-            note("the context (%lu tokens) is full; --ctx makes a longer one", (unsigned long)info.n_ctx);
+        note("the context is full with %zu tokens; --ctx makes a longer one",
+             moe_session_seq_len(a->session, 0));
         return CODE_OK;
     case STOP_INTERRUPTED: complain("interrupted after %zu tokens", a->tokens.n); return CODE_INTERRUPTED;
     case STOP_FAILED: return CODE_FAIL;
