@@ -9,7 +9,7 @@ import sys
 # Lowest first; folders of one set may include each other.
 LAYERS = [
     {"base"},
-    {"stats", "quant"},
+    {"quant"},
     {"file"},
     {"kernel"},
     {"arch", "model", "token"},
