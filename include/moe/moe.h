@@ -717,7 +717,7 @@ typedef struct moe_executor {
 typedef struct moe_session_options {
     size_t size;                  /**< sizeof(moe_session_options) */
     uint32_t flags;               /**< MOE_SESSION_* */
-    uint32_t n_ctx;               /**< KV cells at least (pages of 64) of all sequences; 0: as trained, <= 4096 */
+    uint32_t n_ctx;               /**< KV cells, in pages of 64, of all sequences; 0: as trained, <= 4096 */
     uint32_t n_seq_max;           /**< sequences; 0 = 1; at most 65536 */
     uint32_t n_batch_max;         /**< rows computed at once (longer batches are split); 0 = 512 */
     uint32_t n_output_max;        /**< rows of results one eval may ask for; 0 = n_seq_max */
