@@ -60,6 +60,158 @@ typedef struct moe_file {
 MOE_API MOE_NODISCARD int moe_model_open_file(moe_model **out, const moe_file *f, void *user,
                                               const moe_model_options *o);
 
+/* What a policy wants, and what it is: moe_policy.flags. */
+#define MOE_POLICY_WEIGHTS 1u       /**< route fills in weights (else the recipe's `weight` makes them) */
+#define MOE_POLICY_HIDDEN 2u        /**< route reads the hidden rows */
+#define MOE_POLICY_BATCH_COUPLED 4u /**< a row's result depends on the others: one call for a whole sub-batch */
+#define MOE_POLICY_PARALLEL 8u      /**< route may run on several threads at once, for different rows */
+
+/** Rows to route. Pointers are valid during the call only. */
+typedef struct moe_route_input {
+    size_t size;          /**< sizeof(moe_route_input) of the library */
+    uint32_t layer;       /**< 0 .. n_layers-1 */
+    uint32_t n_rows;      /**< rows of this call */
+    uint32_t n_experts;   /**< real experts: 0 .. n_experts-1 */
+    uint32_t n_null;      /**< null experts: n_experts .. n_experts+n_null-1 */
+    uint32_t top_k;       /**< of the recipe */
+    uint32_t dim;         /**< width of a hidden row */
+    size_t stride;        /**< floats between rows of logits, score and choice: at least n_experts + n_null */
+    const float *logits;  /**< [n_rows] rows: after bias, override, ban and temperature; -infinity: banned */
+    const float *score;   /**< [n_rows] rows: score(logits) */
+    const float *choice;  /**< [n_rows] rows to select by: score + selection bias; -infinity: not to be taken
+                               (banned, or outside the best groups), +infinity: forced */
+    const float *hidden;  /**< [n_rows][dim], with #MOE_POLICY_HIDDEN; else NULL */
+    const moe_token *token; /**< [n_rows] */
+    const moe_pos *pos;     /**< [n_rows] */
+    const moe_seq *seq;     /**< [n_rows] */
+} moe_route_input;
+
+/**
+ * Where route puts its choice: row t has pairs offset[t] .. offset[t+1]-1, best first. A pair may be a null
+ * expert or #MOE_EXPERT_NONE (nothing is computed), and an expert may come twice. A row may have none.
+ */
+typedef struct moe_route_output {
+    size_t size;      /**< sizeof(moe_route_output) of the library */
+    size_t cap;       /**< room in expert and weight: n_rows * max_k */
+    uint32_t *offset; /**< [n_rows+1]; offset[0] is 0 */
+    uint32_t *expert; /**< [cap] */
+    float *weight;    /**< [cap]; holds the scores of the experts if route leaves it alone */
+} moe_route_output;
+
+/** What a policy is made for. */
+typedef struct moe_policy_info {
+    size_t size;                /**< sizeof(moe_policy_info) of the library */
+    uint32_t layer;             /**< its layer */
+    uint32_t n_experts;         /**< real experts */
+    uint32_t n_null;            /**< null experts */
+    uint32_t n_seq_max;         /**< sequences of the session */
+    const moe_route_spec *spec; /**< the recipe; valid during the call only */
+} moe_policy_info;
+
+/**
+ * A selection rule. The library's own rules are such tables too, called at the same place: after bias,
+ * override, ban, score and groups, before weight, norm, scale and multipliers (docs/routing.md). Results are
+ * checked (#MOE_E_POLICY): offsets do not fall, ids are experts that may be taken, at most max_k a row,
+ * weights are finite. Callbacks run on the thread that evaluates, unless #MOE_POLICY_PARALLEL is set; they
+ * may read the session but not change it. A negative result stops the eval and comes out of it unchanged, a
+ * positive one as #MOE_E_ABORTED. The struct is copied.
+ */
+typedef struct moe_policy {
+    size_t size;      /**< sizeof(moe_policy) */
+    const char *name; /**< for messages; copied */
+    uint32_t flags;   /**< MOE_POLICY_* */
+    uint32_t max_k;   /**< most pairs of a row; 0 = n_experts, and never more */
+    /** Makes the state of one router; 0, or a negative status. NULL: `user` is the state of all of them. */
+    int (*create)(void **state, const moe_policy_info *info, void *user);
+    /** Ends a state made by create. May be NULL. */
+    void (*destroy)(void *state);
+    /** The sequence (or all: #MOE_ALL_SEQS) was emptied. May be NULL. */
+    void (*seq_reset)(void *state, moe_seq seq);
+    /** `to` became a copy of `from`. May be NULL. */
+    void (*seq_copy)(void *state, moe_seq from, moe_seq to);
+    /** The sequence now has `keep` tokens; also called when a failed eval is undone. May be NULL. */
+    void (*seq_truncate)(void *state, moe_seq seq, moe_pos keep);
+    /** Chooses. Required. */
+    int (*route)(void *state, const moe_route_input *in, moe_route_output *out);
+} moe_policy;
+/** Start value of moe_policy. */
+#define MOE_POLICY_INIT {sizeof(moe_policy), NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL}
+
+/**
+ * Has a policy of the program's own select, until the router's recipe is set or reset.
+ * @param r router; of all layers: create is called once for each
+ * @param p policy; copied. NULL: the recipe's rule again
+ * @param user handed to create, or the state
+ * @return #MOE_OK; #MOE_E_INVALID (names the member), #MOE_E_VERSION, #MOE_E_NOMEM, #MOE_E_STATE; a negative
+ *         result of create unchanged
+ * @since 0.2.0
+ */
+MOE_API int moe_router_set_policy(moe_router *r, const moe_policy *p, void *user);
+
+/** Rows for an expert of the program's own. Pointers are valid during the call only. */
+typedef struct moe_expert_call {
+    size_t size;       /**< sizeof(moe_expert_call) of the library */
+    uint32_t layer;    /**< its layer */
+    uint32_t index;    /**< its number */
+    uint32_t n_rows;   /**< rows that were routed to it */
+    uint32_t dim;      /**< their width */
+    const float *x;    /**< [n_rows][dim] */
+    float *y;          /**< [n_rows][dim] to be filled in with the expert's output, unweighted */
+    const moe_token *token; /**< [n_rows] */
+    const moe_pos *pos;     /**< [n_rows] */
+    const moe_seq *seq;     /**< [n_rows] */
+} moe_expert_call;
+/** Computes an expert. 0; negative: stops the eval and comes out of it; positive: #MOE_E_ABORTED. */
+typedef int (*moe_expert_fn)(const moe_expert_call *call, void *user);
+
+/**
+ * Has a function compute an expert, in this session, until moe_expert_restore(). It runs on the thread that
+ * evaluates, at most once per layer and sub-batch; it may read the session but not change it. What it leaves
+ * must be finite (#MOE_E_CALLBACK).
+ * @param e expert
+ * @param fn function
+ * @param user handed to fn
+ * @return #MOE_OK; #MOE_E_NOMEM (room for n_batch_max rows is taken here), #MOE_E_STATE
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_replace_fn(moe_expert *e, moe_expert_fn fn, void *user);
+
+/* Places of a layer where a hook can look and edit: moe_layer_hook.where. */
+#define MOE_AT_INPUT 1   /**< the residual stream that enters the layer */
+#define MOE_AT_ATTN 2    /**< the attention block's result, before it is added */
+#define MOE_AT_ROUTER 3  /**< the normed rows that router and experts read (dense layers: the FFN) */
+#define MOE_AT_EXPERTS 4 /**< the MoE or FFN block's result, shared experts included, before it is added */
+#define MOE_AT_OUTPUT 5  /**< the residual stream that leaves the layer */
+
+/** Hidden states on their way. Pointers are valid during the call only. */
+typedef struct moe_layer_event {
+    size_t size;     /**< sizeof(moe_layer_event) of the library */
+    uint32_t layer;  /**< 0 .. n_layers-1 */
+    int32_t where;   /**< MOE_AT_* */
+    uint32_t n_rows; /**< rows of the sub-batch */
+    uint32_t dim;    /**< their width */
+    float *hidden;   /**< [n_rows][dim]; what is written there is what the model goes on with */
+    const moe_token *token; /**< [n_rows] */
+    const moe_pos *pos;     /**< [n_rows] */
+    const moe_seq *seq;     /**< [n_rows] */
+} moe_layer_event;
+/** Looks at hidden states or edits them. 0; negative: stops the eval and comes out of it; positive:
+ *  #MOE_E_ABORTED. */
+typedef int (*moe_layer_fn)(const moe_layer_event *event, void *user);
+
+/**
+ * Has a function called at a place of a layer, on the thread that evaluates. It may read the session but not
+ * change it. One function per layer and place; costs nothing where none is set.
+ * @param s session
+ * @param layer 0 .. n_layers-1, or #MOE_ALL_LAYERS: every layer, dense ones too
+ * @param where MOE_AT_*
+ * @param fn function; NULL removes it
+ * @param user handed to fn
+ * @return #MOE_OK; #MOE_E_RANGE, #MOE_E_INVALID, #MOE_E_NOMEM, #MOE_E_STATE
+ * @since 0.2.0
+ */
+MOE_API int moe_session_on_layer(moe_session *s, uint32_t layer, int where, moe_layer_fn fn, void *user);
+
 /** @} */
 
 #ifdef __cplusplus

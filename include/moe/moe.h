@@ -40,6 +40,9 @@ extern "C" {
 typedef struct moe_model moe_model;         /**< an opened model: immutable, shared, counted */
 typedef struct moe_tokenizer moe_tokenizer; /**< text <-> tokens: immutable */
 typedef struct moe_session moe_session;     /**< KV cache, positions, logits: all that changes */
+typedef struct moe_router moe_router;       /**< one layer's router in one session, or all of a session's */
+typedef struct moe_expert moe_expert;       /**< one expert in one session, or the same one in all layers */
+typedef struct moe_weights moe_weights;     /**< weights of an expert that a program brought: counted */
 typedef struct moe_sampler moe_sampler;     /**< a chain of sampling stages with its own state */
 
 typedef int32_t moe_token; /**< index into the vocabulary */
@@ -48,6 +51,8 @@ typedef int32_t moe_seq;   /**< sequence of a session, 0 .. n_seq_max-1 */
 
 #define MOE_TOKEN_NONE ((moe_token)-1) /**< "no token" */
 #define MOE_EXPERT_NONE UINT32_MAX     /**< "no expert" in routing results */
+#define MOE_ALL_LAYERS UINT32_MAX      /**< every layer that has a router */
+#define MOE_ALL_SEQS ((moe_seq)-1)     /**< every sequence */
 
 /** Writes n bytes somewhere; 0 on success, a negative value to stop (handed out unchanged). */
 typedef int (*moe_write_fn)(const void *data, size_t n, void *user);
@@ -69,7 +74,7 @@ typedef int (*moe_read_fn)(void *data, size_t n, void *user);
 #define MOE_E_NOTFOUND (-11)    /**< no such file, key, tensor, token or name */
 #define MOE_E_ABORTED (-12)     /**< interrupted, or a callback said stop */
 #define MOE_E_CALLBACK (-13)    /**< a callback broke its contract */
-#define MOE_E_POLICY (-14)      /**< a routing policy returned an illegal result (no function does yet) */
+#define MOE_E_POLICY (-14)      /**< a routing policy returned an illegal result */
 #define MOE_E_NUMERIC (-15)     /**< infinite or not-a-number values where finite ones are needed */
 #define MOE_E_INTERNAL (-16)    /**< a fault of the library itself; please report it */
 
@@ -296,10 +301,13 @@ typedef struct moe_model_info {
     uint64_t n_params;      /**< parameters in all */
     uint64_t n_active;      /**< parameters used for one token */
     uint64_t bytes;         /**< of all tensors */
+    uint64_t fingerprint;   /**< tells models apart: of the tensors' names, shapes and samples of their data */
+    uint32_t n_null;        /**< null experts that the file's routers have */
+    uint32_t reserved;      /**< 0 */
 } moe_model_info;
 /** Start value of moe_model_info. */
 #define MOE_MODEL_INFO_INIT \
-    {sizeof(moe_model_info), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    {sizeof(moe_model_info), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 #define MOE_FFN_DENSE 1 /**< one feed-forward block for every token */
 #define MOE_FFN_MOE 2   /**< a router and experts */
@@ -315,29 +323,113 @@ typedef struct moe_layer_info {
     uint32_t n_heads;       /**< query heads */
     uint32_t n_heads_kv;    /**< key and value heads */
     uint32_t dim_head;      /**< width of a query or key head */
+    uint64_t n_params;      /**< parameters of the layer, attention and norms included */
+    uint64_t n_active;      /**< of these, used for one token */
+    double activation;      /**< moe_shape_info.activation; 1 in dense layers */
+    double granularity;     /**< moe_shape_info.granularity; 0 in dense layers */
 } moe_layer_info;
 /** Start value of moe_layer_info. */
-#define MOE_LAYER_INFO_INIT {sizeof(moe_layer_info), 0, 0, 0, 0, 0, 0, 0, 0}
+#define MOE_LAYER_INFO_INIT {sizeof(moe_layer_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0}
 
-#define MOE_SCORE_SOFTMAX 1           /**< softmax over all experts */
-#define MOE_SCORE_IDENTITY 2          /**< the raw logits */
-#define MOE_SELECT_TOPK 1             /**< the k best, ties to the lower index */
+/* `score` of a recipe: router logits to scores. */
+#define MOE_SCORE_SOFTMAX 1       /**< softmax over all experts */
+#define MOE_SCORE_IDENTITY 2      /**< the raw logits */
+#define MOE_SCORE_SIGMOID 3       /**< 1 / (1 + exp(-z)) */
+#define MOE_SCORE_SQRT_SOFTPLUS 4 /**< sqrt(log(1 + exp(z))) */
+#define MOE_SCORE_ENTMAX15 5      /**< 1.5-entmax over all experts: sparse, sums to 1 */
+
+/* `select` of a recipe: which experts a token gets, best first. Ties go to the lower index, NaN comes last. */
+#define MOE_SELECT_TOPK 1          /**< the top_k best */
+#define MOE_SELECT_TOPP 2          /**< the best ones until their scores add up to more than top_p */
+#define MOE_SELECT_THRESHOLD 3     /**< the k_min best, and others that reach threshold * the best score */
+#define MOE_SELECT_RANKS 4         /**< those that stand at the ranks `ids` (0 = best) */
+#define MOE_SELECT_RANDOM 5        /**< top_k drawn uniformly, for each token or sequence */
+#define MOE_SELECT_SPARSEMIXER 6   /**< argmax top_k times, with weights of its own (Phi-3.5-MoE) */
+#define MOE_SELECT_HASH 7          /**< top_k by a hash of the token */
+#define MOE_SELECT_TABLE 8         /**< row `token` of the table `ids` [n_vocab][top_k] */
+#define MOE_SELECT_ALL 9           /**< every expert */
+#define MOE_SELECT_FIXED 10        /**< the set `ids`, or the sequence's own: moe_router_set_limit() */
+#define MOE_SELECT_EXPERT_CHOICE 11 /**< every expert takes the tokens that like it best: looks ahead */
+
+/* `weight` of a recipe: what the weights are made from. */
 #define MOE_WEIGHT_RAW 1              /**< the selected scores as they are */
-#define MOE_WEIGHT_SUM_TO_ONE 2       /**< divided by their sum */
-#define MOE_WEIGHT_SOFTMAX_SELECTED 3 /**< softmax over the selected scores */
+#define MOE_WEIGHT_SUM_TO_ONE 2       /**< divided by their sum: #MOE_WEIGHT_RAW with #MOE_NORM_SUM */
+#define MOE_WEIGHT_SOFTMAX_SELECTED 3 /**< softmax over the selected logits */
+#define MOE_WEIGHT_SIGMOID 4          /**< sigmoid of the selected logits */
+#define MOE_WEIGHT_ONE 5              /**< 1 */
+#define MOE_WEIGHT_RULE 6             /**< those that the selection rule makes itself */
 
-/** A router's recipe: score -> select -> weight -> scale (docs/routing.md). */
+/* `norm` of a recipe: how the weights of a token are made comparable; null experts do not count. */
+#define MOE_NORM_NONE 0  /**< not at all (but see #MOE_WEIGHT_SUM_TO_ONE) */
+#define MOE_NORM_SUM 1   /**< w / (sum + norm_eps) */
+#define MOE_NORM_CLAMP 2 /**< w / max(sum, norm_eps) */
+#define MOE_NORM_P 3     /**< w / (sum of |w|^norm_p)^(1/norm_p) */
+
+/* `group_score` of a recipe: how groups of experts are compared. */
+#define MOE_GROUP_MAX 0      /**< by their best expert */
+#define MOE_GROUP_TOP2_SUM 1 /**< by the sum of their two best */
+
+/* `flags` of a recipe. */
+#define MOE_ROUTE_ON_INPUT 1u      /**< weights scale the experts' input, not their output (Llama 4) */
+#define MOE_ROUTE_INCLUSIVE 2u     /**< TOPP: stop when the sum reaches top_p (else: exceeds it) */
+#define MOE_ROUTE_PER_SEQUENCE 4u  /**< RANDOM: one draw for a whole sequence. EXPERT_CHOICE: experts choose
+                                        among the tokens of each sequence (else: of the sub-batch) */
+#define MOE_ROUTE_NONCAUSAL 8u     /**< EXPERT_CHOICE is meant, also where earlier tokens cannot take part */
+#define MOE_ROUTE_CHOICE_MAJOR 16u /**< capacity: all first choices are placed before all second ones */
+#define MOE_ROUTE_DROP_FIRST 32u   /**< capacity: `norm` sees the weights after dropping (else: before) */
+
+/* `capacity_round` and `capacity_order` of a recipe. */
+#define MOE_CAPACITY_FLOOR 0    /**< round down */
+#define MOE_CAPACITY_CEIL 1     /**< round up */
+#define MOE_CAPACITY_EVEN 2     /**< round down, then up to an even number */
+#define MOE_CAPACITY_POSITION 0 /**< earlier rows take the places */
+#define MOE_CAPACITY_PROB 1     /**< higher scores take the places */
+#define MOE_CAPACITY_RANDOM 2   /**< places are drawn (seed) */
+
+/**
+ * A router's recipe (docs/routing.md has every rule with its formula and source). In order: z = logits / temperature;
+ * s = score(z); q = s + selection bias; groups; select by q; weight; norm; scale; capacity. Get one, edit it,
+ * set it: a field left at zero is off, or neutral.
+ */
 typedef struct moe_route_spec {
     size_t size;    /**< sizeof(moe_route_spec) */
     int32_t score;  /**< MOE_SCORE_* */
     int32_t select; /**< MOE_SELECT_* */
     int32_t weight; /**< MOE_WEIGHT_* */
-    uint32_t top_k; /**< experts of one token */
-    float scale;    /**< factor on every weight */
-    uint32_t flags; /**< 0 */
+    uint32_t top_k; /**< experts of one token (null experts included) */
+    float scale;    /**< factor on every weight, after norm */
+    uint32_t flags; /**< MOE_ROUTE_* */
+
+    int32_t norm;         /**< MOE_NORM_* */
+    int32_t group_score;  /**< MOE_GROUP_* */
+    uint32_t n_groups;    /**< groups of equal size that the experts stand in; 0 or 1 = none */
+    uint32_t top_groups;  /**< groups that experts may come from */
+    uint32_t n_null;      /**< experts that do nothing, after the real ones; at most as many. The model's own
+                               come first */
+    uint32_t k_min;       /**< TOPP, THRESHOLD: at least so many; 0 = 1 */
+    uint32_t k_max;       /**< TOPP, THRESHOLD: at most so many; 0 = all */
+    float temperature;    /**< divides the logits; 0 = 1 */
+    float top_p;          /**< TOPP: p */
+    float threshold;      /**< THRESHOLD: part of the best score */
+    float epsilon;        /**< SPARSEMIXER: jitter noise; 0 = 0.01 */
+    float choice;         /**< EXPERT_CHOICE: experts per token on average */
+    float null_bias;      /**< logit of null experts that the model lacks */
+    float norm_eps;       /**< see MOE_NORM_* */
+    float norm_p;         /**< see MOE_NORM_* */
+    float capacity;       /**< places of an expert = capacity * top_k * rows / experts; 0 = no limit */
+    uint32_t capacity_min;  /**< places at least */
+    int32_t capacity_round; /**< MOE_CAPACITY_FLOOR, _CEIL, _EVEN */
+    int32_t capacity_order; /**< MOE_CAPACITY_POSITION, _PROB, _RANDOM */
+    uint32_t reserved;      /**< 0 */
+    uint64_t seed;          /**< RANDOM, HASH, random places */
+    const uint32_t *ids;    /**< RANKS, FIXED, TABLE; copied when set. In a spec that was got: valid until the
+                                 router's next change */
+    size_t n_ids;           /**< entries of ids */
 } moe_route_spec;
 /** Start value of moe_route_spec. */
-#define MOE_ROUTE_SPEC_INIT {sizeof(moe_route_spec), 0, 0, 0, 0, 0.0f, 0}
+#define MOE_ROUTE_SPEC_INIT                                                                                  \
+    {sizeof(moe_route_spec), 0,    0,    0,    0,    0.0f, 0,    0,    0,    0, 0, 0, 0, 0, 0.0f,            \
+     0.0f,                   0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0,    0, 0, 0, 0, NULL, 0}
 
 /* Metadata value kinds, as in GGUF. */
 #define MOE_META_U8 0     /**< unsigned, 8 bits */
@@ -700,6 +792,7 @@ MOE_API const char *moe_tokenizer_chat_name(const moe_tokenizer *t);
 
 #define MOE_SESSION_KEEP_PARTIAL 1u /**< a stopped eval keeps the sub-batches that are done */
 #define MOE_SESSION_EXACT_ACT 2u    /**< f32 activations against dequantised weights: slow, for tests */
+#define MOE_SESSION_KEEP_ROUTES 4u  /**< every layer's last routing is kept, for moe_router_last() */
 
 /** Runs tasks of a session on the caller's own threads (a game's job system). */
 typedef struct moe_executor {
@@ -986,11 +1079,11 @@ typedef struct moe_route_view {
     uint32_t layer;         /**< 0 .. n_layers-1 */
     uint32_t n_rows;        /**< rows of the sub-batch */
     uint32_t n_experts;     /**< experts to choose from */
-    uint32_t reserved;      /**< 0 */
+    uint32_t n_logits;      /**< floats of a row of logits: n_experts, and the model's null experts */
     const uint32_t *offset; /**< [n_rows+1]: row t has pairs offset[t] .. offset[t+1]-1, in order of rank */
-    const uint32_t *expert; /**< [offset[n_rows]] */
-    const float *weight;    /**< [offset[n_rows]] as applied */
-    const float *logits;    /**< [n_rows][n_experts] of the router */
+    const uint32_t *expert; /**< [offset[n_rows]]; #MOE_EXPERT_NONE where a null expert was chosen */
+    const float *weight;    /**< [offset[n_rows]] as applied; 0: chosen, but dropped and not computed */
+    const float *logits;    /**< [n_rows][n_logits] of the router, before biases and bans */
     const moe_token *token; /**< [n_rows] */
     const moe_pos *pos;     /**< [n_rows] */
     const moe_seq *seq;     /**< [n_rows] */
@@ -1025,9 +1118,10 @@ typedef struct moe_stats {
     uint64_t ns_head;        /**< final norm and logits */
     uint64_t pairs;          /**< (row, expert) pairs computed */
     uint64_t expert_bytes;   /**< bytes of expert weights acquired from the store */
+    uint64_t experts;        /**< experts acquired from the store: one that no row uses is never touched */
 } moe_stats;
 /** Start value of moe_stats. */
-#define MOE_STATS_INIT {sizeof(moe_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define MOE_STATS_INIT {sizeof(moe_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 /**
  * Reads the counters.
  * @param s session
@@ -1042,6 +1136,586 @@ MOE_API int moe_session_get_stats(const moe_session *s, moe_stats *out);
  * @since 0.1.0
  */
 MOE_API void moe_session_reset_stats(moe_session *s);
+
+/** @} */
+
+/* ------------------------------------------------------------------------------------------------ routing */
+/** @defgroup routing Routers and experts
+ * Routing belongs to the session: two sessions on one model may route differently, and share all weights. The
+ * order in which everything here acts stands in docs/routing.md. Handles are borrowed: they live as long as
+ * the session, and follow its thread rules. Setters answer #MOE_E_STATE from a callback of the session. They
+ * allocate what they must remember; an eval never does. On failure nothing has changed.
+ *
+ * The handle for #MOE_ALL_LAYERS stands for every router of the session: setters reach all or, on failure,
+ * none; getters answer #MOE_E_STATE. Its experts stand for the experts of that index in all layers.
+ * @{ */
+
+/** What a router is. */
+typedef struct moe_router_info {
+    size_t size;        /**< sizeof(moe_router_info) */
+    uint32_t layer;     /**< its layer */
+    uint32_t n_experts; /**< routed experts */
+    uint32_t n_null;    /**< null experts in use */
+    uint32_t n_shared;  /**< shared experts beside it */
+    uint32_t dim;       /**< width of its input */
+    uint32_t max_k;     /**< most experts that a token can get now, null experts included */
+    uint32_t flags;     /**< MOE_ROUTER_* */
+    uint32_t reserved;  /**< 0 */
+    const char *policy; /**< name of the selection rule or policy in use; valid until the next change */
+} moe_router_info;
+/** Start value of moe_router_info. */
+#define MOE_ROUTER_INFO_INIT {sizeof(moe_router_info), 0, 0, 0, 0, 0, 0, 0, 0, NULL}
+
+#define MOE_ROUTER_NATIVE 1u        /**< nothing was changed: it routes as the file says */
+#define MOE_ROUTER_BATCH_COUPLED 2u /**< a token's result depends on the rows computed with it */
+#define MOE_ROUTER_CUSTOM 4u        /**< a policy of the program's own selects (moe/ext.h) */
+
+#define MOE_SPEC_CURRENT 0 /**< the recipe in use */
+#define MOE_SPEC_NATIVE 1  /**< the model's own */
+
+/* Kinds of numbers that a router keeps for each expert. */
+#define MOE_EDIT_LOGIT_BIAS 1  /**< added to the logit (neutral: 0) */
+#define MOE_EDIT_SELECT_BIAS 2 /**< added to the score, for selection only (0) */
+#define MOE_EDIT_PRE 3         /**< factor on the weight before norm (1) */
+#define MOE_EDIT_POST 4        /**< factor on the weight after norm and scale (1) */
+#define MOE_EDIT_GAIN 5        /**< factor on the expert's output, whatever chose it (1) */
+
+/* What an expert may do; values of moe_router_set_use(). */
+#define MOE_USE_FREE 0        /**< chosen or not, as the scores say */
+#define MOE_USE_BAN 1         /**< refill: taken out before scoring, as if the router had no such row */
+#define MOE_USE_BAN_SCORED 2  /**< refill: taken out after scoring; the others' scores keep their size */
+#define MOE_USE_DROP 3        /**< drop: may be chosen, but its weight is 0 and nothing steps in */
+#define MOE_USE_DROP_RENORM 4 /**< drop, and the other weights grow to the sum that they had with it */
+#define MOE_USE_FORCE 5       /**< always chosen, before any other */
+
+#define MOE_OVERRIDE_LOGITS 1 /**< the row takes the place of the logits */
+#define MOE_OVERRIDE_SCORES 2 /**< the row takes the place of the scores (C3PO) */
+
+/** Puts a row of the program's own in the place of what the router says about some tokens. */
+typedef struct moe_route_override {
+    size_t size;      /**< sizeof(moe_route_override) */
+    int32_t kind;     /**< MOE_OVERRIDE_* */
+    moe_seq seq;      /**< its sequence, or #MOE_ALL_SEQS */
+    moe_pos first;    /**< first position */
+    moe_pos last;     /**< last position; -1 = all that follow */
+    const float *row; /**< [n_experts]; copied */
+} moe_route_override;
+/** Start value of moe_route_override. */
+#define MOE_ROUTE_OVERRIDE_INIT {sizeof(moe_route_override), 0, MOE_ALL_SEQS, 0, -1, NULL}
+
+/**
+ * The router of a layer.
+ * @param s session
+ * @param layer 0 .. n_layers-1, or #MOE_ALL_LAYERS
+ * @param out receives it, borrowed; NULL on failure
+ * @return #MOE_OK; #MOE_E_RANGE past the end; #MOE_E_NOTFOUND for a dense layer
+ * @since 0.2.0
+ */
+MOE_API int moe_session_router(moe_session *s, uint32_t layer, moe_router **out);
+/**
+ * Makes the routing of one session that of another: recipes, policies, steering, replaced experts.
+ * Sequences' limits and overrides are copied for those that both have.
+ * @param dst session to change
+ * @param src session to copy; of the same model
+ * @return #MOE_OK; #MOE_E_STATE for another model, or a policy that cannot be shared (one with a state and
+ *         no `create`); #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_session_copy_routing(moe_session *dst, const moe_session *src);
+/**
+ * Tells what a router is.
+ * @param r router
+ * @param out filled in
+ * @return #MOE_OK; #MOE_E_STATE for all layers
+ * @since 0.2.0
+ */
+MOE_API int moe_router_get_info(const moe_router *r, moe_router_info *out);
+/**
+ * A router's recipe.
+ * @param r router
+ * @param which #MOE_SPEC_CURRENT or #MOE_SPEC_NATIVE
+ * @param out filled in
+ * @return #MOE_OK; #MOE_E_STATE for all layers
+ * @since 0.2.0
+ */
+MOE_API int moe_router_get_spec(const moe_router *r, int which, moe_route_spec *out);
+/**
+ * Changes the recipe. Steering stays. A policy of the program's own goes.
+ * @param r router
+ * @param spec read during the call only
+ * @return #MOE_OK; #MOE_E_INVALID says which field, or which combination, is illegal and why;
+ *         #MOE_E_UNSUPPORTED; #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_router_set_spec(moe_router *r, const moe_route_spec *spec);
+/**
+ * Changes the recipe by text: `name` or `name:key=value,...`, e.g. "topp:p=0.4,kmin=1", "topk:k=2",
+ * "deepseek-v3:k=8,groups=8,topgroups=4,scale=2.5", "native". Rules start from the current recipe and change
+ * what they name; recipes of model families replace all of it. docs/routing.md lists names and keys.
+ * @param r router
+ * @param text see there
+ * @return as moe_router_set_spec(); the message tells the place in the text
+ * @since 0.2.0
+ */
+MOE_API int moe_router_set_named(moe_router *r, const char *text);
+/**
+ * The current recipe as text that moe_router_set_named() takes.
+ * @param r router
+ * @param dst receives the text, not zero-terminated; NULL if cap is 0
+ * @param cap room in dst
+ * @param len receives the number of bytes, needed ones with #MOE_E_BUFFER
+ * @return #MOE_OK; #MOE_E_BUFFER; #MOE_E_STATE for all layers; #MOE_E_UNSUPPORTED for a custom policy
+ * @since 0.2.0
+ */
+MOE_API int moe_router_get_named(const moe_router *r, char *dst, size_t cap, size_t *len);
+/**
+ * Name of a rule or family recipe that moe_router_set_named() knows.
+ * @param i 0 and up
+ * @param summary receives one line about it, static; may be NULL
+ * @return static text; NULL past the end
+ * @since 0.2.0
+ */
+MOE_API const char *moe_policy_name(size_t i, const char **summary);
+/**
+ * Back to the model's own routing: recipe, steering, limits, overrides, experts.
+ * @param r router
+ * @return #MOE_OK; #MOE_E_STATE
+ * @since 0.2.0
+ */
+MOE_API int moe_router_reset(moe_router *r);
+/**
+ * Says for every expert what it may do.
+ * @param r router
+ * @param use [n] of MOE_USE_*
+ * @param n n_experts
+ * @return #MOE_OK; #MOE_E_INVALID (wrong n, unknown value, more forced experts than a token gets, no expert
+ *         left, forced experts with a rule that cannot honour them), #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_router_set_use(moe_router *r, const uint8_t *use, size_t n);
+/**
+ * What every expert may do.
+ * @param r router
+ * @param use receives [n] of MOE_USE_*
+ * @param n n_experts
+ * @return #MOE_OK; #MOE_E_INVALID (wrong n); #MOE_E_STATE for all layers
+ * @since 0.2.0
+ */
+MOE_API int moe_router_get_use(const moe_router *r, uint8_t *use, size_t n);
+/**
+ * Sets a number for every expert.
+ * @param r router
+ * @param kind MOE_EDIT_*
+ * @param values [n]; finite. NULL (with n = 0): the neutral value for all
+ * @param n n_experts
+ * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_NUMERIC, #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_router_set_values(moe_router *r, int kind, const float *values, size_t n);
+/**
+ * A number of every expert.
+ * @param r router
+ * @param kind MOE_EDIT_*
+ * @param values receives [n]
+ * @param n n_experts
+ * @return #MOE_OK; #MOE_E_INVALID; #MOE_E_STATE for all layers
+ * @since 0.2.0
+ */
+MOE_API int moe_router_get_values(const moe_router *r, int kind, float *values, size_t n);
+/**
+ * Limits a sequence to some experts; for its tokens the others are banned as by #MOE_USE_BAN.
+ * @param r router
+ * @param seq sequence, or #MOE_ALL_SEQS
+ * @param ids [n] experts; NULL (with n = 0): no limit
+ * @param n number of ids
+ * @return #MOE_OK; #MOE_E_RANGE, #MOE_E_INVALID (no expert left), #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_router_set_limit(moe_router *r, moe_seq seq, const uint32_t *ids, size_t n);
+/**
+ * Adds an override row. Of several that fit a token the one added last counts.
+ * @param r router
+ * @param o read during the call only
+ * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_RANGE, #MOE_E_NUMERIC (a NaN, or nothing above -infinity),
+ *         #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_router_add_override(moe_router *r, const moe_route_override *o);
+/**
+ * Removes all override rows.
+ * @param r router
+ * @return #MOE_OK; #MOE_E_STATE
+ * @since 0.2.0
+ */
+MOE_API int moe_router_clear_overrides(moe_router *r);
+/**
+ * The routing of the rows computed last (the last sub-batch of the last eval). Needs a session made with
+ * #MOE_SESSION_KEEP_ROUTES.
+ * @param r router
+ * @param out filled in; pointers are valid until the next eval, load, reset or free
+ * @return #MOE_OK; #MOE_E_STATE for all layers, without the flag, or before the first eval
+ * @since 0.2.0
+ */
+MOE_API int moe_router_last(const moe_router *r, moe_route_view *out);
+/**
+ * Routes rows of the program's own, at positions 0 and up of sequence 0. Stateful policies see them too.
+ * @param r router
+ * @param hidden [n_rows][dim]: the router's input, i.e. after the norm
+ * @param n_rows 1 .. n_batch_max
+ * @param out filled in; pointers are valid until the next call on this session. token is -1
+ * @return #MOE_OK; #MOE_E_INVALID; failures as moe_session_eval_batch(); #MOE_E_STATE for all layers
+ * @since 0.2.0
+ */
+MOE_API int moe_router_route(moe_router *r, const float *hidden, size_t n_rows, moe_route_view *out);
+/**
+ * The bias of runtime null experts with which `n_rows` rows of logits use `target` real experts on average
+ * (AdaMoE): set it as null_bias. Found by bisection.
+ * @param spec recipe with n_null > 0
+ * @param logits [n_rows][n_experts]
+ * @param n_rows at least 1
+ * @param n_experts at least 1
+ * @param target above 0, below the recipe's top_k
+ * @param bias receives the bias
+ * @param reached receives the average with that bias: the nearest that can be had; may be NULL
+ * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_NUMERIC, #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_route_null_bias(const moe_route_spec *spec, const float *logits, size_t n_rows,
+                                size_t n_experts, double target, float *bias, double *reached);
+/**
+ * Routes one row of logits by a recipe, outside of any session: for experiments and tests.
+ * @param spec recipe; not EXPERT_CHOICE, no capacity
+ * @param logits [n_experts + n_null]
+ * @param n_experts 1 .. 65536
+ * @param token for HASH and TABLE
+ * @param pos for RANDOM
+ * @param expert receives the experts, best first; room for max(n_experts, top_k)
+ * @param weight receives their weights
+ * @param n receives their number
+ * @return #MOE_OK; failures as moe_router_set_spec(); #MOE_E_NUMERIC
+ * @since 0.2.0
+ */
+MOE_API int moe_route_row(const moe_route_spec *spec, const float *logits, size_t n_experts, moe_token token,
+                          moe_pos pos, uint32_t *expert, float *weight, size_t *n);
+
+/** What an expert is now. */
+typedef struct moe_expert_info {
+    size_t size;         /**< sizeof(moe_expert_info) */
+    uint32_t layer;      /**< its layer */
+    uint32_t index;      /**< its number there */
+    int32_t type_gate;   /**< MOE_TYPE_* of the matrices in use */
+    int32_t type_up;     /**< likewise */
+    int32_t type_down;   /**< likewise */
+    uint32_t dim;        /**< width of input and output */
+    uint32_t dim_ff;     /**< width inside */
+    uint32_t use;        /**< MOE_USE_* */
+    uint32_t source;     /**< MOE_SOURCE_*: whose weights it uses */
+    uint32_t src_layer;  /**< redirected: layer of the expert used instead */
+    uint32_t src_index;  /**< redirected: its number */
+    uint32_t reserved;   /**< 0 */
+    uint64_t bytes;      /**< of the weights in use; 0 for a function */
+    float logit_bias;    /**< #MOE_EDIT_LOGIT_BIAS */
+    float select_bias;   /**< #MOE_EDIT_SELECT_BIAS */
+    float pre;           /**< #MOE_EDIT_PRE */
+    float post;          /**< #MOE_EDIT_POST */
+    float gain;          /**< #MOE_EDIT_GAIN */
+    float reserved_f;    /**< 0 */
+} moe_expert_info;
+/** Start value of moe_expert_info. */
+#define MOE_EXPERT_INFO_INIT                                                                                 \
+    {sizeof(moe_expert_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f}
+
+#define MOE_SOURCE_OWN 0      /**< the model's */
+#define MOE_SOURCE_REDIRECT 1 /**< another expert's: moe_expert_redirect() */
+#define MOE_SOURCE_WEIGHTS 2  /**< brought ones: moe_expert_replace() */
+#define MOE_SOURCE_FUNCTION 3 /**< a function: moe_expert_replace_fn() */
+
+#define MOE_EXPERT_GATE 0 /**< gate matrix [dim_ff][dim] */
+#define MOE_EXPERT_UP 1   /**< up matrix [dim_ff][dim] */
+#define MOE_EXPERT_DOWN 2 /**< down matrix [dim][dim_ff] */
+
+#define MOE_WEIGHTS_BORROW 1u /**< the data is used where it lies: it must outlive the weights */
+
+/** Weights for an expert: rows of the matrices one after the other, in the blocks of their types. */
+typedef struct moe_expert_weights {
+    size_t size;         /**< sizeof(moe_expert_weights) */
+    uint32_t flags;      /**< MOE_WEIGHTS_* */
+    int32_t type_gate;   /**< MOE_TYPE_* */
+    int32_t type_up;     /**< MOE_TYPE_* */
+    int32_t type_down;   /**< MOE_TYPE_* */
+    uint32_t dim;        /**< width of input and output: the model's */
+    uint32_t dim_ff;     /**< width inside: the model's */
+    const void *gate;    /**< [dim_ff][dim]; aligned to 4 bytes if borrowed */
+    const void *up;      /**< [dim_ff][dim] */
+    const void *down;    /**< [dim][dim_ff] */
+    uint64_t gate_bytes; /**< must be what type and shape make it */
+    uint64_t up_bytes;   /**< likewise */
+    uint64_t down_bytes; /**< likewise */
+} moe_expert_weights;
+/** Start value of moe_expert_weights. */
+#define MOE_EXPERT_WEIGHTS_INIT {sizeof(moe_expert_weights), 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, 0, 0, 0}
+
+/**
+ * Makes weights for experts of a model. They can be given to any number of experts and sessions.
+ * @param out receives them, NULL on failure; released with moe_weights_release()
+ * @param m model: its memory hook and widths
+ * @param w read during the call only; with #MOE_WEIGHTS_BORROW its data lives on
+ * @return #MOE_OK; #MOE_E_INVALID (names the member), #MOE_E_UNSUPPORTED (type), #MOE_E_NUMERIC (a weight is
+ *         not finite), #MOE_E_VERSION, #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API MOE_NODISCARD int moe_weights_create(moe_weights **out, moe_model *m, const moe_expert_weights *w);
+/**
+ * Adds a reference (atomic).
+ * @param w weights; NULL is fine
+ * @return w
+ * @since 0.2.0
+ */
+MOE_API moe_weights *moe_weights_retain(moe_weights *w);
+/**
+ * Drops a reference (atomic); the last one frees. Experts that use them hold one of their own.
+ * @param w weights; NULL is fine
+ * @since 0.2.0
+ */
+MOE_API void moe_weights_release(moe_weights *w);
+
+/**
+ * An expert of a router.
+ * @param r router; of all layers: the expert of that index in every layer
+ * @param index 0 .. n_experts-1
+ * @param out receives it, borrowed: lives as long as the session; NULL on failure
+ * @return #MOE_OK; #MOE_E_RANGE past the end
+ * @since 0.2.0
+ */
+MOE_API int moe_router_expert(moe_router *r, uint32_t index, moe_expert **out);
+/**
+ * Tells what an expert is now.
+ * @param e expert
+ * @param out filled in
+ * @return #MOE_OK; #MOE_E_STATE for all layers
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_get_info(const moe_expert *e, moe_expert_info *out);
+/**
+ * Says what one expert may do.
+ * @param e expert
+ * @param use MOE_USE_*
+ * @return as moe_router_set_use()
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_set_use(moe_expert *e, int use);
+/**
+ * Sets one of an expert's numbers.
+ * @param e expert
+ * @param kind MOE_EDIT_*
+ * @param value finite
+ * @return as moe_router_set_values()
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_set_value(moe_expert *e, int kind, float value);
+/**
+ * Reads a matrix of the weights in use, converted to f32.
+ * @param e expert
+ * @param which #MOE_EXPERT_GATE, #MOE_EXPERT_UP, #MOE_EXPERT_DOWN
+ * @param dst receives the rows; NULL if cap is 0
+ * @param cap room in dst, in floats
+ * @param n receives the number of floats, needed ones with #MOE_E_BUFFER
+ * @return #MOE_OK; #MOE_E_BUFFER; #MOE_E_STATE for all layers; #MOE_E_NOTFOUND for a function; #MOE_E_IO
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_read(const moe_expert *e, int which, float *dst, size_t cap, size_t *n);
+/**
+ * Has an expert use brought weights, in this session.
+ * @param e expert
+ * @param w weights; the session retains them
+ * @return #MOE_OK; #MOE_E_INVALID (widths), #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_replace(moe_expert *e, moe_weights *w);
+/**
+ * Has an expert use another expert's own weights, in this session: for merging and pruning studies.
+ * @param e expert
+ * @param layer layer of the other; #MOE_ALL_LAYERS: the same as e's
+ * @param index number of the other
+ * @return #MOE_OK; #MOE_E_RANGE, #MOE_E_NOTFOUND (a dense layer), #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_redirect(moe_expert *e, uint32_t layer, uint32_t index);
+/**
+ * Has an expert use its own weights again. Uses and numbers stay.
+ * @param e expert
+ * @return #MOE_OK; #MOE_E_STATE
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_restore(moe_expert *e);
+/**
+ * Runs one expert on rows of the program's own: no routing weight, no gain.
+ * @param e expert
+ * @param x [n_rows][dim]
+ * @param n_rows 1 .. n_batch_max
+ * @param y receives [n_rows][dim]; may be x
+ * @return #MOE_OK; #MOE_E_INVALID; #MOE_E_STATE for all layers; failures of the store or the function
+ * @since 0.2.0
+ */
+MOE_API int moe_expert_apply(moe_expert *e, const float *x, size_t n_rows, float *y);
+
+/**
+ * Writes the session's steering as JSON (docs/formats/steering.md): every router's recipe, uses, numbers,
+ * limits, overrides and redirections that differ from the model's own, and the model's fingerprint.
+ * @param s session
+ * @param fn receives the bytes in order, in pieces
+ * @param user handed to fn
+ * @return #MOE_OK; #MOE_E_UNSUPPORTED if there is something that a file cannot hold (a policy of the
+ *         program's own, brought weights, a function: the message says where); a negative result of fn
+ *         unchanged; #MOE_E_CALLBACK for a positive one; #MOE_E_NOMEM, #MOE_E_STATE
+ * @since 0.2.0
+ */
+MOE_API int moe_session_save_steering(const moe_session *s, moe_write_fn fn, void *user);
+/**
+ * Replaces the session's steering by that of a text. On failure the session is as before.
+ * @param s session
+ * @param text JSON, UTF-8
+ * @param n bytes of text
+ * @return #MOE_OK; #MOE_E_FORMAT (says line and place), #MOE_E_STATE (made for another model), #MOE_E_VERSION,
+ *         #MOE_E_INVALID (a combination that the setters would refuse), #MOE_E_RANGE, #MOE_E_NOMEM
+ * @since 0.2.0
+ */
+MOE_API int moe_session_load_steering(moe_session *s, const char *text, size_t n);
+/**
+ * moe_session_save_steering() to a file that appears under its name only when whole.
+ * @param s session
+ * @param path UTF-8; an existing regular file is replaced
+ * @return as moe_session_save_steering(); #MOE_E_IO, #MOE_E_NOTFOUND (no such folder)
+ * @since 0.2.0
+ */
+MOE_API int moe_session_save_steering_file(const moe_session *s, const char *path);
+/**
+ * moe_session_load_steering() from a file.
+ * @param s session
+ * @param path UTF-8
+ * @return as moe_session_load_steering(); #MOE_E_NOTFOUND, #MOE_E_IO
+ * @since 0.2.0
+ */
+MOE_API int moe_session_load_steering_file(moe_session *s, const char *path);
+
+/** @} */
+
+/* ----------------------------------------------------------------------------------------- several sessions */
+/** @defgroup mixing Several sessions, one token
+ * Logits of several sessions made into one row, for the sampler.
+ * @{ */
+
+/** SCMoE contrastive decoding (Shi et al. 2024): a strong and a weak routing of the same text. */
+typedef struct moe_contrast {
+    size_t size;     /**< sizeof(moe_contrast) */
+    float alpha;     /**< tokens below max(strong) + ln(alpha) are out: above 0, at most 1; 0 = 0.1 */
+    float beta;      /**< strength: (1 + beta) * strong - beta * weak; at least 0 */
+    float temp;      /**< divides the strong logits first; 0 = 1 */
+    float temp_weak; /**< divides the weak ones; 0 = 1 */
+} moe_contrast;
+/** Start value of moe_contrast: the paper's settings. */
+#define MOE_CONTRAST_INIT {sizeof(moe_contrast), 0.1f, 0.5f, 1.0f, 1.0f}
+
+/**
+ * z[v] = (1 + beta) strong[v] - beta weak[v] where strong[v] >= max(strong) + ln(alpha), else -infinity.
+ * @param strong [n]
+ * @param weak [n]
+ * @param n at least 1
+ * @param o settings, or NULL for the paper's
+ * @param out receives [n]; may be strong or weak
+ * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_NUMERIC (no finite strong logit, or a NaN), #MOE_E_VERSION
+ * @since 0.2.0
+ */
+MOE_API int moe_contrast_logits(const float *strong, const float *weak, size_t n, const moe_contrast *o,
+                                float *out);
+/**
+ * The same for a row of logits of two sessions.
+ * @param strong session with the ordinary routing
+ * @param weak session with the weak one, at the same text; of the same vocabulary
+ * @param row as for moe_session_logits()
+ * @param o settings, or NULL for the paper's
+ * @param out receives [n_vocab]
+ * @param cap room in out
+ * @return as moe_contrast_logits(); #MOE_E_STATE (vocabularies differ), #MOE_E_RANGE, #MOE_E_BUFFER
+ * @since 0.2.0
+ */
+MOE_API int moe_session_contrast(const moe_session *strong, const moe_session *weak, size_t row,
+                                 const moe_contrast *o, float *out, size_t cap);
+
+#define MOE_MIX_LOGITS 1 /**< weighted mean of logits: a product of experts */
+#define MOE_MIX_PROBS 2  /**< logarithm of the weighted mean of probabilities */
+#define MOE_MIX_LSE 3    /**< log of the weighted sum of exp(logit) */
+
+/**
+ * Mixes rows of logits.
+ * @param mode MOE_MIX_*
+ * @param logits [n] rows of [n_vocab]
+ * @param weights [n], at least 0, not all 0; divided by their sum (not for #MOE_MIX_LSE). NULL = equal
+ * @param n at least 1
+ * @param n_vocab at least 1
+ * @param out receives [n_vocab]; may be one of the rows
+ * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_NUMERIC (a NaN, +infinity, or a row of -infinity)
+ * @since 0.2.0
+ */
+MOE_API int moe_mix_logits(int mode, const float *const *logits, const float *weights, size_t n,
+                           size_t n_vocab, float *out);
+/**
+ * The same for a row of logits of several sessions, of one or several models.
+ * @param mode MOE_MIX_*
+ * @param s [n] sessions
+ * @param weights as for moe_mix_logits()
+ * @param n at least 1
+ * @param row as for moe_session_logits()
+ * @param out receives [n_vocab]
+ * @param cap room in out
+ * @return as moe_mix_logits(); #MOE_E_STATE (vocabularies differ: the message says where), #MOE_E_RANGE,
+ *         #MOE_E_BUFFER
+ * @since 0.2.0
+ */
+MOE_API int moe_session_mix(int mode, const moe_session *const *s, const float *weights, size_t n, size_t row,
+                            float *out, size_t cap);
+/**
+ * Whether two tokenizers have the same vocabulary: as many tokens, each with the same bytes and kind.
+ * @param a tokenizer
+ * @param b tokenizer
+ * @param first receives the first token that differs, #MOE_TOKEN_NONE if none does; may be NULL
+ * @return 1 or 0; 0 if one is NULL
+ * @since 0.2.0
+ */
+MOE_API int moe_tokenizer_same(const moe_tokenizer *a, const moe_tokenizer *b, moe_token *first);
+
+/** The shape of a MoE layer, for moe_shape_measure(). */
+typedef struct moe_shape {
+    size_t size;            /**< sizeof(moe_shape) */
+    uint32_t dim;           /**< width of the residual stream */
+    uint32_t dim_ff_expert; /**< width of a routed expert */
+    uint32_t dim_ff_shared; /**< width of all shared experts together */
+    uint32_t n_experts;     /**< routed experts */
+    uint32_t top_k;         /**< of these, used by a token */
+    uint32_t n_matrices;    /**< matrices of an expert; 0 = 3 (gate, up, down) */
+} moe_shape;
+/** Start value of moe_shape. */
+#define MOE_SHAPE_INIT {sizeof(moe_shape), 0, 0, 0, 0, 0, 0}
+
+/** Measures of a MoE layer (Tian et al. 2025, "Towards Greater Leverage"). */
+typedef struct moe_shape_info {
+    size_t size;        /**< sizeof(moe_shape_info) */
+    double activation;  /**< (top_k + shared) / (n_experts + shared), shared in units of a routed expert */
+    double granularity; /**< 2 dim / dim_ff_expert */
+    uint64_t n_params;  /**< of router, routed and shared experts */
+    uint64_t n_active;  /**< of these, used for one token */
+} moe_shape_info;
+/** Start value of moe_shape_info. */
+#define MOE_SHAPE_INFO_INIT {sizeof(moe_shape_info), 0.0, 0.0, 0, 0}
+
+/**
+ * Calculates the measures of a layer's shape.
+ * @param shape shape
+ * @param out filled in
+ * @return #MOE_OK; #MOE_E_INVALID (names the field), #MOE_E_VERSION, #MOE_E_RANGE (does not fit 64 bits)
+ * @since 0.2.0
+ */
+MOE_API int moe_shape_measure(const moe_shape *shape, moe_shape_info *out);
 
 /** @} */
 

@@ -7,7 +7,7 @@
 #define MOE_VERSION_H
 
 #define MOE_VERSION_MAJOR 0 /**< project version: major */
-#define MOE_VERSION_MINOR 1 /**< project version: minor */
+#define MOE_VERSION_MINOR 2 /**< project version: minor */
 #define MOE_VERSION_PATCH 0 /**< project version: patch */
 
 /*

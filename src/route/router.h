@@ -1,38 +1,117 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Routing one row: score -> select -> weight -> scale, each a row of a table (route/score.c, select.c,
- * weight.c). Router logits come in, experts in order of rank and their weights come out.
+ * One layer's routing in one session: the recipe, or a policy of the caller's in place of its rule, and the steering
+ * around it. docs/routing.md has the order; router.c does it for one row:
+ *
+ *     z = (logits + logit bias, or an override row) / temperature, -inf where banned
+ *     s = score(z)                       (or an override row)
+ *     q = s + selection bias             -inf: banned after scoring, outside the best groups; +inf: forced
+ *     ids, w = policy(z, s, q)
+ *     w = weights(ids), * pre, norm, * scale, * post; dropped ones 0
  */
 #ifndef MOE_ROUTE_ROUTER_H
 #define MOE_ROUTE_ROUTER_H
 
-#include "kernel/kernel.h"
-#include "moe/moe.h"
+#include "route/recipe.h"
 
-/* score [n] of logits [n] */
-typedef void (*moe__score_fn)(const moe__kernels *k, float *score, const float *logits, uint32_t n);
-/* The k best of score [n]: falling, ties to the lower index, NaN last. id and value [k]. */
-typedef void (*moe__select_fn)(const float *score, uint32_t n, uint32_t k, uint32_t *id, float *value);
-/* Selected scores [k] -> weights, in place. */
-typedef void (*moe__weight_fn)(const moe__kernels *k, float *w, uint32_t n);
+/* What a router knows of a row besides its logits. */
+typedef struct moe__route_at {
+    moe_token token;
+    moe_pos pos;
+    moe_seq seq;
+} moe__route_at;
+
+typedef struct moe__override {
+    int32_t kind;
+    moe_seq seq;
+    moe_pos first, last;
+    float *row; /* [n], owned */
+} moe__override;
+
+enum { MOE_N_EDITS = 5 }; /* MOE_EDIT_LOGIT_BIAS .. MOE_EDIT_GAIN; element kind - 1 */
+
+/* Steering: NULL where nothing is set. All owned. */
+typedef struct moe__steer {
+    uint8_t *use;              /* [n] MOE_USE_* */
+    float *value[MOE_N_EDITS]; /* [n] */
+    uint8_t **limit;           /* [n_seq_max] of [n] 1 = allowed, or NULL = no limit */
+    moe__override *override;   /* [n_override], oldest first */
+    uint32_t n_override;
+} moe__steer;
+
+/* What a router is for; the same for its whole life. */
+typedef struct moe__router_shape {
+    uint32_t layer, n, n_null; /* experts; null experts that the model has rows for */
+    uint32_t n_seq_max, n_vocab, dim;
+    uint32_t n_shared;
+} moe__router_shape;
 
 typedef struct moe__router {
-    moe__score_fn score;
-    moe__select_fn select;
-    moe__weight_fn weight;
-    uint32_t n, top_k; /* experts, and how many a row takes */
-    float scale;
+    const moe__allocator *alloc;
+    const moe__kernels *k;
+    moe__router_shape shape;
+    const moe_route_spec *native; /* the model's */
+    const float *logit_bias, *select_bias; /* the model's own, [n]; NULL without */
+    moe__recipe recipe;
+    moe_policy policy; /* route NULL: the recipe's rule */
+    void *state, *user;
+    moe__steer steer;
+    /* what follows from all these (moe__router_update) */
+    uint32_t n_cols; /* shape.n + null experts in use: width of z, s, q */
+    uint32_t max_k;  /* most pairs of a row */
+    uint8_t steered; /* 0: rows need no look at `steer` before selection */
+    uint8_t serial;  /* rows are routed on the calling thread, all together */
+    uint8_t coupled; /* rows depend on one another */
 } moe__router;
 
-/* Compiles a recipe; E_INVALID names the member that is wrong. */
-int moe__router_init(moe__router *r, const moe_route_spec *spec, uint32_t n_experts);
-/* One row. scratch [n]. E_NUMERIC if a weight is not finite (the message does not know the row). */
-int moe__router_row(const moe__router *r, const moe__kernels *k, const float *logits, uint32_t *id, float *w,
-                    float *scratch);
+int moe__router_init(moe__router *r, const moe__allocator *a, const moe__kernels *k,
+                     const moe__router_shape *shape, const moe_route_spec *native);
+void moe__router_finish(moe__router *r);
+/* Back to the model's own. Cannot fail. */
+void moe__router_reset(moe__router *r);
+/* Takes over all of src's set-up: both of the same shape but for n_seq_max. On failure *dst is unchanged. */
+int moe__router_copy(moe__router *dst, const moe__router *src);
 
-/* Tables, indexed by MOE_SCORE_*, MOE_SELECT_*, MOE_WEIGHT_*; NULL where there is nothing. */
-moe__score_fn moe__score_find(int score);
-moe__select_fn moe__select_find(int select);
-moe__weight_fn moe__weight_find(int weight);
+/* Setters; on failure the router is unchanged. */
+int moe__router_set_spec(moe__router *r, const moe_route_spec *spec);
+int moe__router_set_policy(moe__router *r, const moe_policy *p, void *user);
+int moe__router_set_use(moe__router *r, const uint8_t *use);
+int moe__router_set_values(moe__router *r, int kind, const float *values); /* NULL = neutral */
+int moe__router_set_limit(moe__router *r, moe_seq seq, const uint32_t *ids, size_t n);
+int moe__router_add_override(moe__router *r, const moe_route_override *o);
+void moe__router_clear_overrides(moe__router *r);
+float moe__router_value(const moe__router *r, int kind, uint32_t expert);
+/* Nothing differs from the model's own. */
+int moe__router_is_native(const moe__router *r);
+
+/* Floats of scratch that routing a row takes. */
+size_t moe__router_scratch(uint32_t n_experts);
+/*
+ * One row, by a policy that may run in parallel. logits [shape.n + shape.n_null] of the model; hidden may be
+ * NULL unless the policy wants it. id and w have room for max_k; *n receives the pairs. scratch: see above.
+ * E_NUMERIC (no message: the row is not known here) if a weight is not finite; E_POLICY and a policy's own status.
+ */
+int moe__router_row(const moe__router *r, const float *logits, const float *hidden, const moe__route_at *at,
+                    uint32_t *id, float *w, uint32_t *n, float *scratch);
+
+/* All rows of a sub-batch on this thread: for policies that are serial or coupled. */
+typedef struct moe__route_batch {
+    const float *logits; /* [n_rows][shape.n + shape.n_null] */
+    const float *hidden; /* [n_rows][dim] */
+    const moe_token *token;
+    const moe_pos *pos;
+    const moe_seq *seq; /* [n_rows] each */
+    uint32_t n_rows;
+    uint32_t *offset, *expert; /* results, CSR: [n_rows+1], [n_rows * max_k] */
+    float *weight;
+    float *z, *s, *q; /* scratch: [n_rows][n_cols] each */
+    uint32_t *order;  /* scratch: [n_rows * max_k + n] */
+    float *scratch;   /* scratch of one row */
+} moe__route_batch;
+int moe__router_batch(const moe__router *r, const moe__route_batch *b);
+
+/* Checks a caller's result. E_POLICY names router, row and fault. */
+int moe__router_check(const moe__router *r, const uint32_t *offset, const uint32_t *expert, const float *weight,
+                      const float *q, size_t stride, uint32_t n_rows);
 
 #endif
