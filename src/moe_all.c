@@ -125,11 +125,13 @@
 
 /* run */
 #include "run/batch.c"
+#include "run/experts.c"
 #include "run/forward.c"
 #include "run/head.c"
 #include "run/layout.c"
 #include "run/ops.c"
 #include "run/program.c"
+#include "run/route.c"
 #include "run/session.c"
 #include "run/state_io.c"
 
