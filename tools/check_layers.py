@@ -13,7 +13,7 @@ LAYERS = [
     {"file"},
     {"kernel"},
     {"arch", "model", "token"},
-    {"kv", "attn", "route", "expert"},
+    {"kv", "attn", "route", "expert", "study"},
     {"dispatch"},
     {"run"},
     {"sample"},
