@@ -92,6 +92,7 @@
 #include "model/quantize.c"
 #include "model/recipe.c"
 #include "model/rope.c"
+#include "model/shape.c"
 #include "model/weights.c"
 
 /* token */
@@ -104,6 +105,7 @@
 #include "token/nfc.c"
 #include "token/nfc_tables.c"
 #include "token/pretok.c"
+#include "token/same.c"
 #include "token/spm.c"
 #include "token/tokenizer.c"
 #include "token/unicode.c"
@@ -114,6 +116,8 @@
 #include "kv/kv.c"
 #include "attn/attn.c"
 #include "route/router.c"
+#include "route/setup.c"
+#include "route/steer.c"
 #include "route/score.c"
 #include "route/select.c"
 #include "route/weight.c"
@@ -140,6 +144,7 @@
 #include "sample/filter.c"
 #include "sample/kinds.c"
 #include "sample/logprob.c"
+#include "sample/mix.c"
 #include "sample/named.c"
 #include "sample/penalty.c"
 #include "sample/pick.c"
@@ -151,6 +156,7 @@
 
 /* api */
 #include "api/api_library.c"
+#include "api/api_mix.c"
 #include "api/api_model.c"
 #include "api/api_quantize.c"
 #include "api/api_sampler.c"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One layer's routing in one session: the recipe, or a policy of the caller's in place of its rule, and the steering
- * around it. docs/routing.md has the order; router.c does it for one row:
+ * One layer's routing in one session: the recipe, or a policy of the caller's in place of its rule, and the
+ * steering around it. docs/routing.md has the order; router.c does it for one row:
  *
  *     z = (logits + logit bias, or an override row) / temperature, -inf where banned
  *     s = score(z)                       (or an override row)
@@ -13,6 +13,7 @@
 #define MOE_ROUTE_ROUTER_H
 
 #include "route/recipe.h"
+#include "route/steer.h"
 
 /* What a router knows of a row besides its logits. */
 typedef struct moe__route_at {
@@ -20,24 +21,6 @@ typedef struct moe__route_at {
     moe_pos pos;
     moe_seq seq;
 } moe__route_at;
-
-typedef struct moe__override {
-    int32_t kind;
-    moe_seq seq;
-    moe_pos first, last;
-    float *row; /* [n], owned */
-} moe__override;
-
-enum { MOE_N_EDITS = 5 }; /* MOE_EDIT_LOGIT_BIAS .. MOE_EDIT_GAIN; element kind - 1 */
-
-/* Steering: NULL where nothing is set. All owned. */
-typedef struct moe__steer {
-    uint8_t *use;              /* [n] MOE_USE_* */
-    float *value[MOE_N_EDITS]; /* [n] */
-    uint8_t **limit;           /* [n_seq_max] of [n] 1 = allowed, or NULL = no limit */
-    moe__override *override;   /* [n_override], oldest first */
-    uint32_t n_override;
-} moe__steer;
 
 /* What a router is for; the same for its whole life. */
 typedef struct moe__router_shape {
@@ -50,10 +33,11 @@ typedef struct moe__router {
     const moe__allocator *alloc;
     const moe__kernels *k;
     moe__router_shape shape;
-    const moe_route_spec *native; /* the model's */
+    moe_route_spec native;                 /* the model's; without ids */
     const float *logit_bias, *select_bias; /* the model's own, [n]; NULL without */
+    moe__recipe own;                       /* compiled from native; owns nothing */
     moe__recipe recipe;
-    moe_policy policy; /* route NULL: the recipe's rule */
+    moe_policy policy; /* the caller's; route NULL: the recipe's rule. Owns its name */
     void *state, *user;
     moe__steer steer;
     /* what follows from all these (moe__router_update) */
@@ -74,12 +58,21 @@ int moe__router_copy(moe__router *dst, const moe__router *src);
 
 /* Setters; on failure the router is unchanged. */
 int moe__router_set_spec(moe__router *r, const moe_route_spec *spec);
+/* The two halves of set_spec and set_policy, for many routers at once: making can fail, taking cannot. */
+int moe__router_make_recipe(const moe__router *r, const moe_route_spec *spec, moe__recipe *out);
+void moe__router_take_recipe(moe__router *r, moe__recipe *recipe);
+int moe__router_make_policy(const moe__router *r, const moe_policy *p, void *user, moe_policy *out,
+                            void **state);
+void moe__router_drop_policy(const moe__router *r, moe_policy *p, void *state);
+void moe__router_take_policy(moe__router *r, const moe_policy *p, void *state, void *user);
 int moe__router_set_policy(moe__router *r, const moe_policy *p, void *user);
+/* Steering; steer.h says what is refused, and these refuse what the recipe cannot honour. */
 int moe__router_set_use(moe__router *r, const uint8_t *use);
 int moe__router_set_values(moe__router *r, int kind, const float *values); /* NULL = neutral */
 int moe__router_set_limit(moe__router *r, moe_seq seq, const uint32_t *ids, size_t n);
 int moe__router_add_override(moe__router *r, const moe_route_override *o);
 void moe__router_clear_overrides(moe__router *r);
+int moe__router_take_steer(moe__router *r, moe__steer *s); /* all at once, checked; s is then empty */
 float moe__router_value(const moe__router *r, int kind, uint32_t expert);
 /* Nothing differs from the model's own. */
 int moe__router_is_native(const moe__router *r);
@@ -89,7 +82,8 @@ size_t moe__router_scratch(uint32_t n_experts);
 /*
  * One row, by a policy that may run in parallel. logits [shape.n + shape.n_null] of the model; hidden may be
  * NULL unless the policy wants it. id and w have room for max_k; *n receives the pairs. scratch: see above.
- * E_NUMERIC (no message: the row is not known here) if a weight is not finite; E_POLICY and a policy's own status.
+ * E_NUMERIC (no message: the row is not known here) if a weight is not finite; E_POLICY and a policy's own
+ * status.
  */
 int moe__router_row(const moe__router *r, const float *logits, const float *hidden, const moe__route_at *at,
                     uint32_t *id, float *w, uint32_t *n, float *scratch);
@@ -111,7 +105,7 @@ typedef struct moe__route_batch {
 int moe__router_batch(const moe__router *r, const moe__route_batch *b);
 
 /* Checks a caller's result. E_POLICY names router, row and fault. */
-int moe__router_check(const moe__router *r, const uint32_t *offset, const uint32_t *expert, const float *weight,
-                      const float *q, size_t stride, uint32_t n_rows);
+int moe__router_check(const moe__router *r, const uint32_t *offset, const uint32_t *expert,
+                      const float *weight, const float *q, size_t stride, uint32_t n_rows);
 
 #endif
