@@ -134,6 +134,7 @@
 #include "run/head.c"
 #include "run/layout.c"
 #include "run/ops.c"
+#include "run/park.c"
 #include "run/program.c"
 #include "run/route.c"
 #include "run/session.c"

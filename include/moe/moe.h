@@ -301,7 +301,8 @@ typedef struct moe_model_info {
     uint64_t n_params;      /**< parameters in all */
     uint64_t n_active;      /**< parameters used for one token */
     uint64_t bytes;         /**< of all tensors */
-    uint64_t fingerprint;   /**< tells models apart: of the tensors' names, shapes and samples of their data */
+    uint64_t fingerprint;   /**< tells models apart: of tensor names, shapes and samples of their data. 0
+                                 with #MOE_OPEN_METADATA_ONLY */
     uint32_t n_null;        /**< null experts that the file's routers have */
     uint32_t reserved;      /**< 0 */
 } moe_model_info;
@@ -1623,7 +1624,7 @@ typedef struct moe_contrast {
  * @param n at least 1
  * @param o settings, or NULL for the paper's
  * @param out receives [n]; may be strong or weak
- * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_NUMERIC (no finite strong logit, or a NaN), #MOE_E_VERSION
+ * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_NUMERIC (a NaN, +infinity, or a row of -infinity), #MOE_E_VERSION
  * @since 0.2.0
  */
 MOE_API int moe_contrast_logits(const float *strong, const float *weak, size_t n, const moe_contrast *o,
@@ -1650,11 +1651,12 @@ MOE_API int moe_session_contrast(const moe_session *strong, const moe_session *w
  * Mixes rows of logits.
  * @param mode MOE_MIX_*
  * @param logits [n] rows of [n_vocab]
- * @param weights [n], at least 0, not all 0; divided by their sum (not for #MOE_MIX_LSE). NULL = equal
- * @param n at least 1
+ * @param weights [n], at least 0, not all 0; divided by their sum (not for #MOE_MIX_LSE). NULL = all 1
+ * @param n 1 .. 256
  * @param n_vocab at least 1
  * @param out receives [n_vocab]; may be one of the rows
- * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_NUMERIC (a NaN, +infinity, or a row of -infinity)
+ * @return #MOE_OK; #MOE_E_INVALID, #MOE_E_NUMERIC (a NaN, +infinity, a row of -infinity, or with
+ *         #MOE_MIX_LOGITS no token that is possible in all rows)
  * @since 0.2.0
  */
 MOE_API int moe_mix_logits(int mode, const float *const *logits, const float *weights, size_t n,
@@ -1664,7 +1666,7 @@ MOE_API int moe_mix_logits(int mode, const float *const *logits, const float *we
  * @param mode MOE_MIX_*
  * @param s [n] sessions
  * @param weights as for moe_mix_logits()
- * @param n at least 1
+ * @param n 1 .. 256
  * @param row as for moe_session_logits()
  * @param out receives [n_vocab]
  * @param cap room in out
@@ -1675,7 +1677,8 @@ MOE_API int moe_mix_logits(int mode, const float *const *logits, const float *we
 MOE_API int moe_session_mix(int mode, const moe_session *const *s, const float *weights, size_t n, size_t row,
                             float *out, size_t cap);
 /**
- * Whether two tokenizers have the same vocabulary: as many tokens, each with the same bytes and kind.
+ * Whether two tokenizers have the same vocabulary: as many tokens, each with the same bytes and kind
+ * (#MOE_ATTR_END aside: a base model and its chat model may end differently).
  * @param a tokenizer
  * @param b tokenizer
  * @param first receives the first token that differs, #MOE_TOKEN_NONE if none does; may be NULL

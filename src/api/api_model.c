@@ -5,6 +5,7 @@
 #include "base/opts.h"
 #include "base/status.h"
 #include "model/model.h"
+#include "model/shape.h"
 #include "run/session.h"
 
 static int copy_options(moe_model_options *out, moe__allocator *alloc, const moe_model_options *o)
@@ -83,17 +84,8 @@ int moe_model_get_layer(const moe_model *m, uint32_t layer, moe_layer_info *out)
     moe__clear_error();
     MOE_ARG(m != NULL && out != NULL);
     MOE_TRY(check_layer(m, layer));
-    const moe__hparams *h = &m->hp;
-    const int is_moe = m->layers[layer].is_moe;
-    const moe_layer_info info = {.size = sizeof info,
-                                 .ffn_kind = is_moe ? MOE_FFN_MOE : MOE_FFN_DENSE,
-                                 .n_experts = is_moe ? h->n_experts : 0,
-                                 .n_shared = is_moe && h->dim_ff_shared,
-                                 .dim_ff = is_moe ? h->dim_ff_expert : h->dim_ff,
-                                 .dim_ff_shared = is_moe ? h->dim_ff_shared : 0,
-                                 .n_heads = h->n_heads,
-                                 .n_heads_kv = h->n_heads_kv,
-                                 .dim_head = h->dim_head_k};
+    moe_layer_info info;
+    moe__layer_info(m, layer, &info);
     return moe__opts_fill(out, &info, sizeof info, "moe_layer_info");
 }
 

@@ -87,6 +87,7 @@ static int load(moe_model *m, const moe_model_options *o)
     if (m->flags & MOE_OPEN_METADATA_ONLY) return MOE_OK;
     if (m->flags & MOE_OPEN_CHECK_DATA) MOE_TRY(check_data(m, o));
     MOE_TRY(moe__weights_fingerprint(m));
+    m->info.fingerprint = m->fingerprint;
     MOE_TRY(moe__store_choose(m)->open(&m->store, m, o));
     MOE_LOG(&m->log, INFO, "model", "%s: %s, %u layers, %u experts top-%u, %llu bytes, store %s",
             moe__file_name(m->file), m->arch->title, m->hp.n_layers, m->hp.n_experts, m->hp.top_k,

@@ -55,7 +55,8 @@ struct moe_tokenizer {
     const moe__pretok *pre; /* gpt2 only */
     const moe__chat_template *chat; /* recognised template, or NULL */
     int has_template;
-    char *name; /* of the file, for messages */
+    uint64_t hash; /* of the vocabulary: moe__vocab_hash */
+    char *name;    /* of the file, for messages */
 };
 
 static inline const uint8_t *moe__token_bytes(const moe_tokenizer *t, moe_token id, size_t *len)
@@ -87,5 +88,11 @@ int moe__bpe_encode(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids
 int moe__spm_encode(const moe_tokenizer *t, const uint8_t *s, size_t n, moe__ids *ids);
 /* A byte that no token stands for: the unknown token, or MOE_E_UNSUPPORTED. */
 int moe__unknown_byte(const moe_tokenizer *t, uint8_t byte, moe__ids *ids);
+
+/* same.c: bytes and kinds of all tokens. The hash is for quick comparison within one process (it depends on the
+ * machine's byte order); the other gives the first token that differs, which is the smaller number of tokens
+ * if one vocabulary goes on, or MOE_TOKEN_NONE. */
+uint64_t moe__vocab_hash(const moe_tokenizer *t);
+moe_token moe__vocab_differs(const moe_tokenizer *a, const moe_tokenizer *b);
 
 #endif

@@ -265,6 +265,7 @@ int moe__tokenizer_create(moe_tokenizer **out, const moe__file *f, const moe__al
     MOE_TRY_GOTO(load_whole(t, v.n_whole), fail);
     MOE_TRY_GOTO(load_flags(t, f), fail);
     find_named(t);
+    t->hash = moe__vocab_hash(t);
     *out = t;
     return MOE_OK;
 fail:
