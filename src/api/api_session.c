@@ -3,18 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/api.h"
 #include "base/opts.h"
 #include "base/os.h"
 #include "base/status.h"
 #include "run/session.h"
-
-/* Callbacks run inside an eval; they may look at the session but not change it. */
-#define MOE_IDLE(s)                                                                                          \
-    do {                                                                                                     \
-        if ((s)->busy)                                                                                       \
-            return MOE_FAIL(STATE, "%s: the session is being evaluated; callbacks may only read it",         \
-                            __func__);                                                                       \
-    } while (0)
 
 int moe_session_create(moe_session **out, moe_model *m, const moe_session_options *o)
 {
@@ -97,6 +90,7 @@ void moe_session_reset(moe_session *s)
     if (!s || s->busy) return;
     moe__kv_reset(&s->kv);
     s->n_logits = s->n_hidden = 0;
+    moe__routers_reset_seq(s, MOE_ALL_SEQS);
 }
 
 size_t moe_session_seq_len(const moe_session *s, moe_seq q)
@@ -119,6 +113,7 @@ int moe_session_seq_copy(moe_session *s, moe_seq from, moe_seq to)
     MOE_TRY(check_seq(s, from));
     MOE_TRY(check_seq(s, to));
     moe__kv_copy(&s->kv, (uint32_t)from, (uint32_t)to);
+    moe__routers_copy_seq(s, from, to);
     return MOE_OK;
 }
 
@@ -131,6 +126,7 @@ int moe_session_seq_truncate(moe_session *s, moe_seq q, moe_pos keep)
     if (keep < 0 || (uint32_t)keep > s->kv.seq[q].len)
         return MOE_FAIL(RANGE, "sequence %d: keep %d: it has %u tokens", q, keep, s->kv.seq[q].len);
     moe__kv_truncate(&s->kv, (uint32_t)q, (uint32_t)keep);
+    moe__routers_truncate_seq(s, q, keep);
     return MOE_OK;
 }
 
@@ -229,6 +225,7 @@ int moe_session_observe(moe_session *s, int (*fn)(const moe_route_view *v, void 
     MOE_ARG(s != NULL);
     MOE_IDLE(s);
     s->observer = (moe__observer){fn, user};
+    moe__park_update(s);
     return MOE_OK;
 }
 

@@ -67,6 +67,7 @@ uint64_t moe__width_of(const moe__hparams *h, moe__width w)
     case W_FF_EXPERT: return h->dim_ff_expert;
     case W_FF_SHARED: return h->dim_ff_shared;
     case W_EXPERTS: return h->n_experts;
+    case W_ROUTER: return (uint64_t)h->n_experts + h->n_null;
     case W_VOCAB: return h->n_vocab;
     case W_ROT_HALF: return h->n_rot / 2;
     default: return 1;

@@ -18,6 +18,8 @@ typedef struct moe__hparams {
     uint32_t dim;
     uint32_t n_heads, n_heads_kv, dim_head_k, dim_head_v;
     uint32_t n_experts, top_k;
+    uint32_t n_null;                   /* null experts that routers have rows for (AdaMoE) */
+    uint32_t n_groups, top_groups;     /* groups of experts; 0 = none */
     uint32_t dim_ff, dim_ff_expert, dim_ff_shared; /* dense layers, one expert, the shared expert */
     uint32_t n_rot;                                /* rotated part of a head */
     uint32_t rope_ctx_orig;
@@ -49,7 +51,7 @@ typedef struct moe__key {
 typedef enum moe__width {
     W_NONE, /* no such dimension */
     W_ONE, W_DIM, W_Q, W_K, W_V, W_ATTN, /* n_heads * dim_head_k, kv heads * k, kv heads * v, n_heads * dim_head_v */
-    W_HEAD, W_FF, W_FF_EXPERT, W_FF_SHARED, W_EXPERTS, W_VOCAB, W_ROT_HALF,
+    W_HEAD, W_FF, W_FF_EXPERT, W_FF_SHARED, W_EXPERTS, W_ROUTER, W_VOCAB, W_ROT_HALF,
     N_WIDTHS
 } moe__width;
 
@@ -60,7 +62,7 @@ typedef enum moe__role {
     N_MODEL_ROLES,
     ROLE_ATTN_NORM = N_MODEL_ROLES, ROLE_ATTN_Q, ROLE_ATTN_K, ROLE_ATTN_V, ROLE_ATTN_Q_BIAS, ROLE_ATTN_K_BIAS, ROLE_ATTN_V_BIAS,
     ROLE_ATTN_Q_NORM, ROLE_ATTN_K_NORM, ROLE_ATTN_OUTPUT, ROLE_ATTN_OUTPUT_BIAS,
-    ROLE_FFN_NORM, ROLE_ROUTER, ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS,
+    ROLE_FFN_NORM, ROLE_ROUTER, ROLE_ROUTER_BIAS, ROLE_SELECT_BIAS, ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS,
     ROLE_GATE_SHEXP, ROLE_UP_SHEXP, ROLE_DOWN_SHEXP, ROLE_SHARED_GATE,
     ROLE_FFN_GATE, ROLE_FFN_UP, ROLE_FFN_DOWN,
     N_ROLES
@@ -159,7 +161,10 @@ uint64_t moe__width_of(const moe__hparams *h, moe__width w);
     {"expert_feed_forward_length", MOE_HP(dim_ff_expert), KEY_U32, 0, 0, 0, 1 << 24}, /* 0 = feed_forward_length */ \
     {"expert_weights_norm", MOE_HP(expert_norm), KEY_BOOL, 0, 2, 0, 1},      /* 2 = the family's own */ \
     {"expert_weights_scale", MOE_HP(expert_scale), KEY_F32, 0, 1, -1e6, 1e6}, /* 0 = 1 */ \
-    {"expert_gating_func", MOE_HP(gating), KEY_U32, 0, 0, 0, 64}
+    {"expert_gating_func", MOE_HP(gating), KEY_U32, 0, 0, 0, 64}, \
+    {"expert_group_count", MOE_HP(n_groups), KEY_U32, 0, 0, 0, 65536}, \
+    {"expert_group_used_count", MOE_HP(top_groups), KEY_U32, 0, 0, 0, 65536}, \
+    {"expert_null_count", MOE_HP(n_null), KEY_U32, 0, 0, 0, 65536}
 
 #define MOE_TENSORS_MODEL \
     {ROLE_TOKEN_EMBD, NEED_ALWAYS, {W_DIM, W_VOCAB}, "token_embd.weight"}, \
@@ -182,7 +187,9 @@ uint64_t moe__width_of(const moe__hparams *h, moe__width w);
 
 #define MOE_TENSORS_MOE \
     {ROLE_FFN_NORM, NEED_ALWAYS, {W_DIM}, "ffn_norm.weight"}, \
-    {ROLE_ROUTER, NEED_MOE, {W_DIM, W_EXPERTS}, "ffn_gate_inp.weight"}, \
+    {ROLE_ROUTER, NEED_MOE, {W_DIM, W_ROUTER}, "ffn_gate_inp.weight"}, \
+    {ROLE_ROUTER_BIAS, NEED_OPTIONAL, {W_EXPERTS}, "ffn_gate_inp.bias"}, \
+    {ROLE_SELECT_BIAS, NEED_OPTIONAL, {W_EXPERTS}, "exp_probs_b.bias"}, \
     {ROLE_GATE_EXPS, NEED_MOE, {W_DIM, W_FF_EXPERT, W_EXPERTS}, "ffn_gate_exps.weight"}, \
     {ROLE_UP_EXPS, NEED_MOE, {W_DIM, W_FF_EXPERT, W_EXPERTS}, "ffn_up_exps.weight"}, \
     {ROLE_DOWN_EXPS, NEED_MOE, {W_FF_EXPERT, W_DIM, W_EXPERTS}, "ffn_down_exps.weight"}

@@ -115,24 +115,42 @@ int moe__hparams_read(moe__hparams *h, const moe__file *f, const moe__arch *arch
     return check(h, f, arch);
 }
 
+/* Scores by expert_gating_func of the format; 0 is the family's own. */
+static const struct gating {
+    int32_t score, weight; /* weight 0: as it was */
+} gatings[] = {[1] = {MOE_SCORE_SOFTMAX, 0},
+               [2] = {MOE_SCORE_SIGMOID, 0},
+               [3] = {MOE_SCORE_IDENTITY, MOE_WEIGHT_SOFTMAX_SELECTED},
+               [4] = {MOE_SCORE_SQRT_SOFTPLUS, 0}};
+
 int moe__route_read(moe_route_spec *out, const moe__file *f, const moe__arch *arch, const moe__hparams *h)
 {
-    /* expert_gating_func of the format: 1 softmax, 2 sigmoid, 3 softmax over the selected, 4 sqrt-softplus */
     *out = arch->route;
     out->top_k = h->top_k;
     out->scale = h->expert_scale;
+    out->n_null = h->n_null;
     if (arch->route_norm_from_file && h->expert_norm <= 1)
         out->weight = h->expert_norm ? MOE_WEIGHT_SUM_TO_ONE : MOE_WEIGHT_RAW;
-    if (h->gating == 1)
-        out->score = MOE_SCORE_SOFTMAX;
-    else if (h->gating == 3) {
-        out->score = MOE_SCORE_IDENTITY;
-        out->weight = MOE_WEIGHT_SOFTMAX_SELECTED;
-    } else if (h->gating != 0) {
+    if (h->gating >= MOE_COUNT(gatings))
         return MOE_FAIL(UNSUPPORTED,
-                        "%s: %s.expert_gating_func %u is not supported; supported: 1 (softmax), 3 (softmax "
-                        "over the selected)",
+                        "%s: %s.expert_gating_func %u is not supported; supported: 1 (softmax), 2 (sigmoid), "
+                        "3 (softmax over the selected), 4 (square root of softplus)",
                         moe__file_name(f), arch->name, h->gating);
+    if (h->gating) {
+        out->score = gatings[h->gating].score;
+        if (gatings[h->gating].weight) out->weight = gatings[h->gating].weight;
     }
+    if (h->n_groups > 1) {
+        out->n_groups = h->n_groups;
+        out->top_groups = h->top_groups;
+        out->group_score = out->score == MOE_SCORE_SIGMOID ? MOE_GROUP_TOP2_SUM : MOE_GROUP_MAX;
+    }
+    if (h->n_null > h->n_experts)
+        return MOE_FAIL(FORMAT, "%s: %s.expert_null_count: expected at most expert_count %u, found %u",
+                        moe__file_name(f), arch->name, h->n_experts, h->n_null);
+    if (h->n_groups > 1 && (h->n_experts % h->n_groups || h->top_groups == 0 || h->top_groups > h->n_groups))
+        return MOE_FAIL(FORMAT,
+                        "%s: %s.expert_group_count %u, expert_group_used_count %u: do not fit %u experts",
+                        moe__file_name(f), arch->name, h->n_groups, h->top_groups, h->n_experts);
     return MOE_OK;
 }

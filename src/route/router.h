@@ -53,26 +53,23 @@ int moe__router_init(moe__router *r, const moe__allocator *a, const moe__kernels
 void moe__router_finish(moe__router *r);
 /* Back to the model's own. Cannot fail. */
 void moe__router_reset(moe__router *r);
-/* Takes over all of src's set-up: both of the same shape but for n_seq_max. On failure *dst is unchanged. */
-int moe__router_copy(moe__router *dst, const moe__router *src);
+/* *out (not initialised) = a router for the place of `like` with src's set-up. */
+int moe__router_duplicate(moe__router *out, const moe__router *like, const moe__router *src);
 
-/* Setters; on failure the router is unchanged. */
-int moe__router_set_spec(moe__router *r, const moe_route_spec *spec);
-/* The two halves of set_spec and set_policy, for many routers at once: making can fail, taking cannot. */
+/* Changes come in two halves, for many routers at once: making can fail, taking cannot. */
 int moe__router_make_recipe(const moe__router *r, const moe_route_spec *spec, moe__recipe *out);
-void moe__router_take_recipe(moe__router *r, moe__recipe *recipe);
+void moe__router_take_recipe(moe__router *r, moe__recipe *recipe);    /* a policy of the caller's goes */
+int moe__router_set_spec(moe__router *r, const moe_route_spec *spec); /* both halves */
 int moe__router_make_policy(const moe__router *r, const moe_policy *p, void *user, moe_policy *out,
                             void **state);
 void moe__router_drop_policy(const moe__router *r, moe_policy *p, void *state);
 void moe__router_take_policy(moe__router *r, const moe_policy *p, void *state, void *user);
-int moe__router_set_policy(moe__router *r, const moe_policy *p, void *user);
-/* Steering; steer.h says what is refused, and these refuse what the recipe cannot honour. */
-int moe__router_set_use(moe__router *r, const uint8_t *use);
-int moe__router_set_values(moe__router *r, int kind, const float *values); /* NULL = neutral */
-int moe__router_set_limit(moe__router *r, moe_seq seq, const uint32_t *ids, size_t n);
-int moe__router_add_override(moe__router *r, const moe_route_override *o);
-void moe__router_clear_overrides(moe__router *r);
-int moe__router_take_steer(moe__router *r, moe__steer *s); /* all at once, checked; s is then empty */
+int moe__router_check_plain(const moe__router *r); /* whether the recipe's own rule can take over */
+/* *out = the router's steering as fn leaves it, checked against recipe and policy. */
+typedef int (*moe__steer_fn)(moe__steer *s, const moe__steer_shape *shape, const void *arg);
+int moe__router_edit_steer(const moe__router *r, moe__steer_fn fn, const void *arg, moe__steer *out);
+void moe__router_swap_steer(moe__router *r, moe__steer *s);
+void moe__router_free_steer(const moe__router *r, moe__steer *s);
 float moe__router_value(const moe__router *r, int kind, uint32_t expert);
 /* Nothing differs from the model's own. */
 int moe__router_is_native(const moe__router *r);

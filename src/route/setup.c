@@ -152,99 +152,34 @@ void moe__router_take_policy(moe__router *r, const moe_policy *p, void *state, v
     update(r);
 }
 
-int moe__router_set_policy(moe__router *r, const moe_policy *p, void *user)
+int moe__router_check_plain(const moe__router *r)
 {
-    moe_policy copy = {0};
-    void *state = NULL;
-    if (p)
-        MOE_TRY(moe__router_make_policy(r, p, user, &copy, &state));
-    else
-        MOE_TRY(check_forced(r, &r->steer, &r->recipe, 0, r->recipe.max_k));
-    moe__router_take_policy(r, &copy, state, p ? user : NULL);
-    return MOE_OK;
+    return check_forced(r, &r->steer, &r->recipe, 0, r->recipe.max_k);
 }
 
-int moe__router_take_steer(moe__router *r, moe__steer *s)
+int moe__router_edit_steer(const moe__router *r, moe__steer_fn fn, const void *arg, moe__steer *out)
 {
     const moe__steer_shape shape = steer_shape(r);
-    MOE_TRY(moe__steer_check(s, &shape));
-    MOE_TRY(check_forced(r, s, &r->recipe, r->policy.route != NULL, r->max_k));
-    moe__steer_finish(&r->steer, &shape);
-    r->steer = *s;
-    *s = (moe__steer){0};
-    update(r);
-    return MOE_OK;
-}
-
-/* Steering is edited on a copy: what the check refuses never was. */
-typedef int (*edit_fn)(moe__steer *s, const moe__steer_shape *shape, const void *arg);
-
-static int edit_steer(moe__router *r, edit_fn fn, const void *arg)
-{
-    const moe__steer_shape shape = steer_shape(r);
-    moe__steer next;
-    MOE_TRY(moe__steer_copy(&next, &shape, &r->steer, &shape));
-    int st = fn(&next, &shape, arg);
-    if (st >= 0) st = moe__router_take_steer(r, &next);
-    moe__steer_finish(&next, &shape);
+    MOE_TRY(moe__steer_copy(out, &shape, &r->steer, &shape));
+    int st = fn(out, &shape, arg);
+    if (st >= 0) st = moe__steer_check(out, &shape);
+    if (st >= 0) st = check_forced(r, out, &r->recipe, r->policy.route != NULL, r->max_k);
+    if (st < 0) moe__steer_finish(out, &shape);
     return st < 0 ? st : MOE_OK;
 }
 
-static int edit_use(moe__steer *s, const moe__steer_shape *shape, const void *arg)
+void moe__router_swap_steer(moe__router *r, moe__steer *s)
 {
-    return moe__steer_set_use(s, shape, arg);
+    const moe__steer old = r->steer;
+    r->steer = *s;
+    *s = old;
+    update(r);
 }
 
-int moe__router_set_use(moe__router *r, const uint8_t *use) { return edit_steer(r, edit_use, use); }
-
-typedef struct values_arg {
-    int kind;
-    const float *values;
-} values_arg;
-
-static int edit_values(moe__steer *s, const moe__steer_shape *shape, const void *arg)
-{
-    const values_arg *v = arg;
-    return moe__steer_set_values(s, shape, v->kind, v->values);
-}
-
-int moe__router_set_values(moe__router *r, int kind, const float *values)
-{
-    const values_arg v = {kind, values};
-    return edit_steer(r, edit_values, &v);
-}
-
-typedef struct limit_arg {
-    moe_seq seq;
-    const uint32_t *ids;
-    size_t n;
-} limit_arg;
-
-static int edit_limit(moe__steer *s, const moe__steer_shape *shape, const void *arg)
-{
-    const limit_arg *l = arg;
-    return moe__steer_set_limit(s, shape, l->seq, l->ids, l->n);
-}
-
-int moe__router_set_limit(moe__router *r, moe_seq seq, const uint32_t *ids, size_t n)
-{
-    const limit_arg l = {seq, ids, n};
-    return edit_steer(r, edit_limit, &l);
-}
-
-int moe__router_add_override(moe__router *r, const moe_route_override *o)
+void moe__router_free_steer(const moe__router *r, moe__steer *s)
 {
     const moe__steer_shape shape = steer_shape(r);
-    MOE_TRY(moe__steer_add_override(&r->steer, &shape, o));
-    update(r);
-    return MOE_OK;
-}
-
-void moe__router_clear_overrides(moe__router *r)
-{
-    const moe__steer_shape shape = steer_shape(r);
-    moe__steer_clear_overrides(&r->steer, &shape);
-    update(r);
+    moe__steer_finish(s, &shape);
 }
 
 void moe__router_reset(moe__router *r)
@@ -258,19 +193,19 @@ void moe__router_reset(moe__router *r)
     update(r);
 }
 
-int moe__router_copy(moe__router *dst, const moe__router *src)
+int moe__router_duplicate(moe__router *out, const moe__router *like, const moe__router *src)
 {
-    const moe__steer_shape to = steer_shape(dst), from = steer_shape(src);
+    const moe__steer_shape to = steer_shape(like), from = steer_shape(src);
     if (src->policy.route && !src->policy.create && src->user)
         return MOE_FAIL(STATE, "layer %u: policy %s has a state and no create: it cannot be shared",
                         src->shape.layer, src->policy.name);
-    moe__router next = *dst;
+    moe__router next = *like;
     next.recipe = (moe__recipe){0};
     next.steer = (moe__steer){0};
     next.policy = (moe_policy){0};
     next.state = NULL;
     next.user = src->user;
-    int st = moe__recipe_copy(&next.recipe, &src->recipe, dst->alloc);
+    int st = moe__recipe_copy(&next.recipe, &src->recipe, like->alloc);
     if (st >= 0) st = moe__steer_copy(&next.steer, &to, &src->steer, &from);
     if (st >= 0 && src->policy.route)
         st = moe__router_make_policy(&next, &src->policy, src->user, &next.policy, &next.state);
@@ -278,9 +213,8 @@ int moe__router_copy(moe__router *dst, const moe__router *src)
         moe__router_finish(&next);
         return st;
     }
-    moe__router_finish(dst);
-    *dst = next;
-    update(dst);
+    update(&next);
+    *out = next;
     return MOE_OK;
 }
 

@@ -102,6 +102,13 @@ static int run_batches(moe_session *s, const moe_batch *b, size_t *done)
     return moe__head(s);
 }
 
+static int seq_in(const moe_batch *b, uint32_t q)
+{
+    for (size_t i = 0; i < b->n_tokens; i++)
+        if (seq_at(b, i) == (moe_seq)q) return 1;
+    return 0;
+}
+
 static void commit(moe_session *s, const moe_batch *b, size_t n_tokens)
 {
     memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new);
@@ -142,5 +149,7 @@ int moe__eval(moe_session *s, const moe_batch *b)
     } else {
         moe__kv_rollback(&s->kv);
     }
+    for (uint32_t q = 0; q < s->o.n_seq_max; q++) /* what their policies saw is undone */
+        if (seq_in(b, q)) moe__routers_truncate_seq(s, (moe_seq)q, (moe_pos)s->kv.seq[q].len);
     return st;
 }

@@ -7,8 +7,8 @@
  * Stopping: member 0 looks for an interrupt or a fault before a step; all read its answer after the step's
  * closing meeting. Two answers alternate, so that none is overwritten before everybody has read it.
  *
- * Callbacks run on the calling thread while the team is parked: where an observer wants to see the routing,
- * the walk ends and is taken up again behind it.
+ * Callbacks run on the calling thread while the team is parked: where one is set (park.c), the walk ends and
+ * is taken up again behind it.
  */
 #include "base/os.h"
 #include "base/status.h"
@@ -46,8 +46,7 @@ static void walk_program(moe__member *member, void *arg)
         if (w.index == 0) s->stop[pc & 1] = must_stop(s);
         moe__op_run(s, &w, step);
         if (w.index == 0) count_time(s, step->op);
-        const int observe = step->op == OP_ROUTE && s->observer.fn;
-        if (s->stop[pc & 1] || observe || pc + 1 == s->n_steps) {
+        if (s->stop[pc & 1] || s->park[pc] || pc + 1 == s->n_steps) {
             moe__barrier_wait(member); /* all have read the old pc */
             if (w.index == 0) s->pc = pc + 1;
             return;
@@ -55,49 +54,37 @@ static void walk_program(moe__member *member, void *arg)
     }
 }
 
-/* Shows the routing that the last step made. */
-static int observe(moe_session *s)
+/* The message of a fault, which happened on some thread of the team. */
+static int explain(moe_session *s, int fault)
 {
-    const moe__run_step *step = &s->step[s->pc - 1];
+    const uint32_t layer = atomic_load(&s->fault_layer);
+    MOE_TRY(moe__route_explain(s, layer));
+    return moe__fail(fault, "layer %u: an expert could not be had from the store", layer);
+}
+
+/* What callbacks are shown of the rows. */
+static void fill_view(moe_session *s)
+{
     for (uint32_t i = 0; i < s->n_rows; i++) {
         s->view_token[i] = s->place[i].token;
         s->view_pos[i] = (moe_pos)s->place[i].pos;
         s->view_seq[i] = (moe_seq)s->place[i].seq;
     }
-    const moe_route_view v = {.size = sizeof v,
-                              .layer = step->layer,
-                              .n_rows = s->n_rows,
-                              .n_experts = s->m->hp.n_experts,
-                              .offset = s->routes.offset,
-                              .expert = s->routes.expert,
-                              .weight = s->routes.weight,
-                              .logits = s->router_logits,
-                              .token = s->view_token,
-                              .pos = s->view_pos,
-                              .seq = s->view_seq};
-    const int st = s->observer.fn(&v, s->observer.user);
-    if (st < 0 && !*moe__last_error())
-        return moe__fail(st, "the observer stopped the evaluation in layer %u", step->layer);
-    return st > 0 ? MOE_FAIL(ABORTED, "the observer stopped the evaluation in layer %u", step->layer) : st;
 }
 
 int moe__forward(moe_session *s)
 {
     s->pc = 0;
+    fill_view(s);
     atomic_store(&s->fault, 0);
     s->clock = moe__os_now_ns();
     while (s->pc < s->n_steps) {
         moe__work_reset(&s->work);
         MOE_TRY(moe__team_run(s->team, walk_program, s));
         const int fault = atomic_load(&s->fault);
-        if (fault == MOE_E_NUMERIC)
-            return MOE_FAIL(NUMERIC, "layer %u: the router's weights are not finite",
-                            atomic_load(&s->fault_layer));
-        if (fault)
-            return moe__fail(fault, "layer %u: an expert could not be had from the store",
-                             atomic_load(&s->fault_layer));
+        if (fault) return explain(s, fault);
         if (atomic_load(&s->interrupt)) return MOE_FAIL(ABORTED, "the evaluation was interrupted");
-        if (s->pc && s->step[s->pc - 1].op == OP_ROUTE && s->observer.fn) MOE_TRY(observe(s));
+        if (s->park[s->pc - 1]) MOE_TRY(moe__parked(s, &s->step[s->pc - 1]));
     }
     return MOE_OK;
 }

@@ -28,7 +28,7 @@ int moe__session_options(moe_session_options *out, const moe_session_options *o,
 {
     *out = (moe_session_options)MOE_SESSION_OPTIONS_INIT;
     if (o) MOE_TRY(moe__opts_copy(out, sizeof *out, o, "moe_session_options"));
-    if (out->flags & ~(MOE_SESSION_KEEP_PARTIAL | MOE_SESSION_EXACT_ACT))
+    if (out->flags & ~(MOE_SESSION_KEEP_PARTIAL | MOE_SESSION_EXACT_ACT | MOE_SESSION_KEEP_ROUTES))
         return MOE_FAIL(INVALID, "session options: flags 0x%x are unknown", out->flags);
     MOE_TRY(kv_type(&out->kv_type_k, "kv_type_k"));
     MOE_TRY(kv_type(&out->kv_type_v, "kv_type_v"));
@@ -102,16 +102,41 @@ static void carve_buffers(moe_session *s, moe__carve *c)
 static uint64_t max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+/* A row may have any number of experts, up to all. */
+static void carve_routes(moe__routes *r, moe__carve *c, uint64_t n, uint64_t n_experts)
+{
+    MOE_CARVE(c, r->offset, n + 1);
+    MOE_CARVE(c, r->expert, n * n_experts);
+    MOE_CARVE(c, r->weight, n * n_experts);
+}
+
+static void carve_routing(moe_session *s, moe__carve *c)
+{
+    const moe__hparams *h = &s->m->hp;
+    const uint64_t n = s->o.n_batch_max, n_layers = h->n_layers;
+    MOE_CARVE(c, s->park, s->n_steps);
+    MOE_CARVE(c, s->router, n_layers);
+    MOE_CARVE(c, s->handle, n_layers + 1);
+    MOE_CARVE(c, s->expert, (n_layers + 1) * h->n_experts);
+    MOE_CARVE(c, s->router_logits, n * moe__n_logits(s->m));
+    MOE_CARVE(c, s->n_pairs, n);
+    carve_routes(&s->routes, c, n, h->n_experts);
+    if (!(s->o.flags & MOE_SESSION_KEEP_ROUTES)) return;
+    moe__kept kept = {0};
+    MOE_CARVE(c, s->kept, n_layers);
+    for (uint32_t l = 0; l < n_layers; l++) {
+        if (!s->m->layers[l].is_moe) continue;
+        carve_routes(&kept.routes, c, n, h->n_experts);
+        MOE_CARVE(c, kept.logits, n * moe__n_logits(s->m));
+        if (c->base) s->kept[l] = kept;
+    }
+}
+
 static void carve_experts(moe_session *s, moe__carve *c)
 {
     const moe__hparams *h = &s->m->hp;
-    const uint64_t n = s->o.n_batch_max, n_pairs = n * h->top_k;
-    const uint64_t pairs =
-        max_u64(h->n_experts, min_u64(n_pairs, PAIRS_MAX)); /* a row may want all experts one day */
-    MOE_CARVE(c, s->router_logits, n * h->n_experts);
-    MOE_CARVE(c, s->routes.offset, n + 1);
-    MOE_CARVE(c, s->routes.expert, n_pairs);
-    MOE_CARVE(c, s->routes.weight, n_pairs);
+    const uint64_t n = s->o.n_batch_max;
+    const uint64_t pairs = max_u64(h->n_experts, min_u64(n * h->top_k, PAIRS_MAX));
     moe__dispatch_carve(&s->dispatch, c, (uint32_t)pairs, h->n_experts);
     MOE_CARVE(c, s->job, h->n_experts);
     s->max_slots = (uint32_t)pairs;
@@ -142,7 +167,7 @@ static void carve_outputs(moe_session *s, moe__carve *c)
 size_t moe__session_scratch(const moe_session *s)
 {
     const moe__hparams *h = &s->m->hp;
-    uint64_t n = max_u64(moe__attn_scratch(h), h->n_experts);
+    uint64_t n = max_u64(moe__attn_scratch(h), moe__router_scratch(h->n_experts));
     /* an exact row: the longest input of any matrix */
     n = max_u64(n, max_u64(max_u64(h->dim, moe__width_of(h, W_ATTN)),
                            max_u64(h->dim_ff_expert, max_u64(h->dim_ff, h->dim_ff_shared))));
@@ -156,6 +181,7 @@ int moe__session_layout(moe_session *s, moe__carve *kv, moe__carve *rest)
     s->n_steps = moe__program_size(s->m);
     MOE_CARVE(rest, s->step, s->n_steps);
     carve_buffers(s, rest);
+    carve_routing(s, rest);
     carve_experts(s, rest);
     carve_outputs(s, rest);
     if (kv->used > SIZE_MAX / 4 || rest->used > SIZE_MAX / 4)

@@ -28,6 +28,37 @@ int moe__session_threads(moe_session *s, uint32_t n)
     return MOE_OK;
 }
 
+static moe__router_shape router_shape(const moe_session *s, uint32_t layer)
+{
+    const moe__hparams *h = &s->m->hp;
+    return (moe__router_shape){.layer = layer,
+                               .n = h->n_experts,
+                               .n_null = h->n_null,
+                               .n_seq_max = s->o.n_seq_max,
+                               .n_vocab = h->n_vocab,
+                               .dim = h->dim,
+                               .n_shared = h->dim_ff_shared ? 1 : 0};
+}
+
+/* Routers of all MoE layers, and the handles that the caller sees. */
+static int make_routers(moe_session *s)
+{
+    const uint32_t n_layers = s->m->hp.n_layers, n = s->m->hp.n_experts;
+    for (uint32_t l = 0; l <= n_layers; l++) {
+        moe_router *handle = &s->handle[l];
+        const int all = l == n_layers;
+        *handle =
+            (moe_router){s, all ? MOE_ALL_LAYERS : l, all ? NULL : &s->router[l], s->expert + (size_t)l * n};
+        for (uint32_t e = 0; e < n; e++) handle->expert[e] = (moe_expert){handle, e};
+        if (all || !s->m->layers[l].is_moe) continue;
+        const moe__router_shape shape = router_shape(s, l);
+        MOE_TRY(moe__router_init(&s->router[l], &s->m->alloc, &s->m->k, &shape, &s->m->route));
+        s->router[l].logit_bias = s->m->layers[l].vec[ROLE_ROUTER_BIAS];
+        s->router[l].select_bias = s->m->layers[l].vec[ROLE_SELECT_BIAS];
+    }
+    return MOE_OK;
+}
+
 static int fill(moe_session *s)
 {
     moe__carve kv = {0}, rest = {0};
@@ -42,8 +73,10 @@ static int fill(moe_session *s)
     s->attn.m = s->m;
     s->attn.kv = &s->kv;
     s->attn.place = s->place;
-    MOE_TRY(moe__router_init(&s->router, &s->m->route, s->m->hp.n_experts));
+    MOE_TRY(make_routers(s));
     moe__program_build(s);
+    MOE_TRY(moe__experts_init(s));
+    moe__park_update(s);
     s->scratch_floats = moe__session_scratch(s);
     return moe__session_threads(s, (uint32_t)s->o.n_threads);
 }
@@ -77,6 +110,10 @@ void moe__session_free(moe_session *s)
     if (!s) return;
     moe_model *m = s->m;
     moe__team_free(s->team);
+    for (uint32_t l = 0; s->router && l < m->hp.n_layers; l++) moe__router_finish(&s->router[l]);
+    moe__experts_finish(s);
+    moe__free(&m->alloc, s->hook);
+    moe__free(&m->alloc, s->serial);
     moe__free(&m->alloc, s->scratch);
     moe__free(&m->alloc, s->arena);
     moe__free(&m->alloc, s);

@@ -15,7 +15,9 @@
 #include "expert/ffn.h"
 #include "kv/kv.h"
 #include "model/model.h"
+#include "moe/study.h"
 #include "route/router.h"
+#include "run/experts.h"
 
 /* One step of the program: a layer's step with what depends on the weights filled in. */
 typedef struct moe__run_step {
@@ -28,6 +30,34 @@ typedef struct moe__run_step {
 typedef struct moe__output {
     uint32_t want; /* MOE_WANT_* */
 } moe__output;
+
+/* Public handles: views of one layer's routing in a session, or of all. */
+struct moe_expert {
+    moe_router *router;
+    uint32_t index;
+};
+struct moe_router {
+    moe_session *s;
+    uint32_t layer;     /* MOE_ALL_LAYERS: every layer with a router */
+    moe__router *route; /* NULL for all layers */
+    moe_expert *expert; /* [n_experts] */
+};
+
+/* What moe_router_last() shows of a layer, with MOE_SESSION_KEEP_ROUTES. */
+typedef struct moe__kept {
+    uint32_t n_rows;
+    moe__routes routes; /* [n_batch_max] rows */
+    float *logits;      /* [n_batch_max][n_logits] */
+} moe__kept;
+
+typedef struct moe__layer_hook {
+    moe_layer_fn fn;
+    void *user;
+} moe__layer_hook;
+
+/* What the calling thread does behind a step, while the team is parked: bits of moe_session.park. */
+#define MOE_PARK_ROUTE 1u /* serial policies, the observer, profile, kept routes, expert functions */
+#define MOE_PARK_HOOK  2u /* layer hooks */
 
 typedef struct moe__observer {
     int (*fn)(const moe_route_view *v, void *user);
@@ -45,6 +75,7 @@ struct moe_session {
 
     moe__run_step *step; /* the program */
     size_t n_steps;
+    uint8_t *park; /* [n_steps] MOE_PARK_*: where the walk stops for work of the calling thread (park.c) */
 
     /* rows of the sub-batch: [n_batch_max] */
     uint32_t n_rows;
@@ -55,9 +86,17 @@ struct moe_session {
     moe__kv kv;
 
     /* routing and experts */
-    moe__router router;
-    float *router_logits; /* [n_batch_max][n_experts] */
-    moe__routes routes;
+    moe__router *router;   /* [n_layers]; of dense layers unused */
+    moe_router *handle;    /* [n_layers+1]; the last is that of all layers */
+    moe_expert *expert;    /* [n_layers+1][n_experts] */
+    float *router_logits;  /* [n_batch_max][n_logits] */
+    moe__routes routes;    /* room for n_experts pairs a row */
+    uint32_t *n_pairs;     /* [n_batch_max] pairs of each row while a layer is routed */
+    void *serial;          /* scratch of serial policies, made when one is set (moe__session_serial) */
+    moe__kept *kept;       /* [n_layers], or NULL */
+    moe__layer_hook *hook; /* [n_layers][MOE_N_PLACES], or NULL; element where - 1 */
+    moe_profile *profile;  /* or NULL */
+    moe__experts experts;  /* what stands in experts' places */
     moe__dispatch dispatch;
     moe__ffn_job *job;   /* [max(n_experts, 1)] */
     moe__ffn ffn;        /* of the tile at hand, written by member 0 */
@@ -91,12 +130,14 @@ struct moe_session {
     atomic_int interrupt;
     int busy;
     moe__observer observer;
-    moe_token *view_token; /* [n_batch_max] what the observer is shown */
+    moe_token *view_token; /* [n_batch_max] what policies, observers and hooks are shown */
     moe_pos *view_pos;
     moe_seq *view_seq;
     moe_stats stats;
     uint64_t clock; /* start of the step under way */
 };
+
+enum { MOE_N_PLACES = 5 }; /* MOE_AT_INPUT .. MOE_AT_OUTPUT */
 
 /* layout.c */
 int moe__session_options(moe_session_options *out, const moe_session_options *o, const moe_model *m);
@@ -127,6 +168,23 @@ int moe__forward(moe_session *s);
 void moe__op_run(moe_session *s, moe__worker *w, const moe__run_step *step);
 /* head.c: staged rows -> hidden states and logits. */
 int moe__head(moe_session *s);
+
+/* park.c: what the calling thread does between steps */
+int moe__parked(moe_session *s, const moe__run_step *step);
+void moe__park_update(moe_session *s);   /* after anything that needs it was set or unset */
+int moe__session_serial(moe_session *s); /* makes sure of the serial policies' scratch */
+
+/* route.c */
+void moe__route_compact(moe_session *s, uint32_t max_k);
+int moe__route_explain(moe_session *s, uint32_t layer);
+int moe__route_rows(moe_session *s, uint32_t layer, const float *hidden, uint32_t n_rows);
+moe_route_view moe__route_view(const moe_session *s, uint32_t layer);
+/* Tell policies with a state what becomes of sequences. */
+void moe__routers_reset_seq(moe_session *s, moe_seq seq);
+void moe__routers_copy_seq(moe_session *s, moe_seq from, moe_seq to);
+void moe__routers_truncate_seq(moe_session *s, moe_seq seq, moe_pos keep);
+/* Floats of a row of router logits. */
+static inline uint32_t moe__n_logits(const moe_model *m) { return m->hp.n_experts + m->hp.n_null; }
 
 /* state_io.c */
 int moe__session_save(const moe_session *s, moe_write_fn fn, void *user);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the operations of a step share. An operation is run by all members of the team and is one or more phases; in a phase members
- * take items (a row, a block of weight rows) until none is left, then meet.
+ * What the operations of a step share. An operation is run by all members of the team and is one or more
+ * phases; in a phase members take items (a row, a block of weight rows) until none is left, then meet.
  */
 #ifndef MOE_RUN_STEPS_H
 #define MOE_RUN_STEPS_H
@@ -23,11 +23,16 @@ typedef struct moe__task {
     const moe__matrix *w;
     float *y;
 } moe__task;
-void moe__run_products(moe_session *s, moe__worker *w, const moe__rows *x, const moe__task *t, size_t n_tasks);
+void moe__run_products(moe_session *s, moe__worker *w, const moe__rows *x, const moe__task *t,
+                       size_t n_tasks);
 
 /* route.c */
 void moe__op_route(moe_session *s, moe__worker *w, const moe__run_step *step);
+int moe__route_serial(moe_session *s, const moe__run_step *step); /* park.c */
 /* experts.c */
+/* Whether experts of the layer are functions of the caller's; calls those that this sub-batch routes to. */
+int moe__experts_functions(const moe_session *s, uint32_t layer);
+int moe__experts_call(moe_session *s, const moe__run_step *step);
 void moe__op_experts(moe_session *s, moe__worker *w, const moe__run_step *step);
 void moe__op_shared(moe_session *s, moe__worker *w, const moe__run_step *step);
 void moe__op_ffn(moe_session *s, moe__worker *w, const moe__run_step *step);
