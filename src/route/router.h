@@ -46,6 +46,7 @@ typedef struct moe__router {
     uint8_t steered; /* 0: rows need no look at `steer` before selection */
     uint8_t serial;  /* rows are routed on the calling thread, all together */
     uint8_t coupled; /* rows depend on one another */
+    uint8_t whole;   /* only whole sequences can be routed: expert choice, unless meant otherwise */
 } moe__router;
 
 int moe__router_init(moe__router *r, const moe__allocator *a, const moe__kernels *k,

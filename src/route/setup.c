@@ -44,6 +44,8 @@ static void update(moe__router *r)
     if (r->policy.route) r->max_k = p->max_k && p->max_k < r->shape.n ? p->max_k : r->shape.n;
     r->coupled = (p->flags & MOE_POLICY_BATCH_COUPLED) || r->recipe.coupled;
     r->serial = r->coupled || (r->policy.route && !(p->flags & MOE_POLICY_PARALLEL));
+    r->whole = !r->policy.route && r->recipe.spec.select == MOE_SELECT_EXPERT_CHOICE &&
+               !(r->recipe.spec.flags & MOE_ROUTE_NONCAUSAL);
     r->steered = r->steer.use || r->steer.limit || r->steer.n_override ||
                  r->steer.value[MOE_EDIT_LOGIT_BIAS - 1] || r->steer.value[MOE_EDIT_SELECT_BIAS - 1];
 }

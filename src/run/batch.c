@@ -40,6 +40,24 @@ static int check_tokens(moe_session *s, const moe_batch *b)
     return MOE_OK;
 }
 
+/* Experts that choose their tokens must see all of them: no token before, no second sub-batch. */
+static int check_whole(const moe_session *s, const moe_batch *b)
+{
+    if (!s->whole) return MOE_OK;
+    for (uint32_t q = 0; q < s->o.n_seq_max; q++)
+        if (s->seq_new[q] && s->kv.seq[q].len)
+            return MOE_FAIL(STATE,
+                            "expert choice looks at whole sequences: sequence %u goes on at %u. For encoders; set "
+                            "MOE_ROUTE_NONCAUSAL if this is meant",
+                            q, s->kv.seq[q].len);
+    if (b->n_tokens > s->o.n_batch_max)
+        return MOE_FAIL(STATE,
+                        "expert choice looks at whole sequences: %zu tokens do not fit n_batch_max = %u. Set "
+                        "MOE_ROUTE_NONCAUSAL if this is meant",
+                        b->n_tokens, s->o.n_batch_max);
+    return MOE_OK;
+}
+
 static int check_wants(moe_session *s, const moe_batch *b)
 {
     s->n_staged = 0;
@@ -131,6 +149,7 @@ int moe__eval(moe_session *s, const moe_batch *b)
 {
     const uint64_t start = moe__os_now_ns();
     MOE_TRY(check_tokens(s, b));
+    MOE_TRY(check_whole(s, b));
     MOE_TRY(check_wants(s, b));
     size_t done = 0;
     s->busy = 1;

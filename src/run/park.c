@@ -53,6 +53,8 @@ static uint8_t park_bits(const moe_session *s, size_t i)
 void moe__park_update(moe_session *s)
 {
     for (size_t i = 0; i < s->n_steps; i++) s->park[i] = park_bits(s, i);
+    s->whole = 0;
+    for (uint32_t l = 0; l < s->m->hp.n_layers; l++) s->whole |= s->router[l].whole;
 }
 
 /* ---- serial policies ---- */

@@ -96,6 +96,7 @@ struct moe_session {
     moe__kept *kept;       /* [n_layers], or NULL */
     moe__layer_hook *hook; /* [n_layers][MOE_N_PLACES], or NULL; element where - 1 */
     moe_profile *profile;  /* or NULL */
+    int whole; /* some router can only route whole sequences, in one sub-batch */
     moe__experts experts;  /* what stands in experts' places */
     moe__dispatch dispatch;
     moe__ffn_job *job;   /* [max(n_experts, 1)] */
