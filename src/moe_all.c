@@ -122,20 +122,25 @@
 #include "route/select.c"
 #include "route/weight.c"
 #include "expert/ffn.c"
+#include "expert/slots.c"
 #include "expert/store_map.c"
 #include "expert/store_ram.c"
+#include "expert/weights.c"
 #include "dispatch/combine.c"
 #include "dispatch/plan.c"
 
 /* run */
+#include "run/apply.c"
 #include "run/batch.c"
 #include "run/experts.c"
 #include "run/forward.c"
+#include "run/functions.c"
 #include "run/head.c"
 #include "run/layout.c"
 #include "run/ops.c"
 #include "run/park.c"
 #include "run/program.c"
+#include "run/replace.c"
 #include "run/route.c"
 #include "run/session.c"
 #include "run/state_io.c"
@@ -156,6 +161,7 @@
 #include "sample/weight.c"
 
 /* api */
+#include "api/api_expert.c"
 #include "api/api_library.c"
 #include "api/api_mix.c"
 #include "api/api_model.c"

@@ -22,8 +22,8 @@ static moe__product product(const moe__ffn *f, const moe__ffn_job *j, const moe_
 static void gate_up(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, uint32_t n, float *exact)
 {
     const size_t ff = f->gate->n_out;
-    const moe__product g = product(f, j, f->gate, j->view.gate, f->mid.f32),
-                       u = product(f, j, f->up, j->view.up, f->up_out);
+    const moe__product g = product(f, j, j->gate, j->view.gate, f->mid.f32),
+                       u = product(f, j, j->up, j->view.up, f->up_out);
     moe__product_rows(&g, f->k, first, n, exact);
     moe__product_rows(&u, f->k, first, n, exact);
     for (size_t s = j->first; s < (size_t)j->first + j->n; s++) {
@@ -34,7 +34,7 @@ static void gate_up(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, ui
 
 static void down(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, uint32_t n, float *exact)
 {
-    const moe__product p = {.w = f->down,
+    const moe__product p = {.w = j->down,
                             .data = j->view.down,
                             .x = &f->mid,
                             .first_col = j->first,
