@@ -34,6 +34,7 @@
 #endif
 #include "base/alloc.c"
 #include "base/cpu.c"
+#include "base/decimal.c"
 #include "base/hash.c"
 #include "base/log.c"
 #include "base/mathx.c"
