@@ -28,7 +28,7 @@ typedef struct quantize_run {
     const moe_quantize_options *o;
     const moe__allocator *a;
     moe__file *file;
-    const moe__recipe *recipe;
+    const moe__quant_recipe *recipe;
     moe__recipe_model model;
     moe__team *team;
     moe__gguf_writer out;

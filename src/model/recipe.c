@@ -27,7 +27,7 @@ typedef struct exception {
 
 #define MAX_EXCEPTIONS 6
 
-struct moe__recipe {
+struct moe__quant_recipe {
     const char *name;
     uint32_t file_type;               /* of the GGUF key general.file_type */
     int type;                         /* of every matrix, but for: */
@@ -40,7 +40,7 @@ struct moe__recipe {
 #define O "blk.*.attn_output.weight"
 #define DOWN "blk.*.ffn_down*"
 
-static const moe__recipe recipes[] = {
+static const moe__quant_recipe recipes[] = {
     {"F32", 0, MOE_TYPE_F32, {{0}}},
     {"F16", 1, MOE_TYPE_F16, {{0}}},
     {"BF16", 32, MOE_TYPE_BF16, {{0}}},
@@ -73,7 +73,7 @@ enum { N_RECIPES = sizeof recipes / sizeof recipes[0] };
 
 const char *moe__recipe_name(size_t i) { return i < N_RECIPES ? recipes[i].name : NULL; }
 
-uint32_t moe__recipe_file_type(const moe__recipe *r) { return r->file_type; }
+uint32_t moe__recipe_file_type(const moe__quant_recipe *r) { return r->file_type; }
 
 static char upper(char c) { return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c; }
 
@@ -84,7 +84,7 @@ static int same_name(const char *a, const char *b, size_t n)
     return a[n] == '\0';
 }
 
-const moe__recipe *moe__recipe_find(const char *name)
+const moe__quant_recipe *moe__recipe_find(const char *name)
 {
     for (size_t i = 0; i < N_RECIPES; i++)
         if (same_name(recipes[i].name, name, strlen(name))) return &recipes[i];
@@ -224,7 +224,7 @@ static const moe__type *fitting(const moe__type *type, uint64_t row)
     return type;
 }
 
-const moe__type *moe__recipe_type(const moe__recipe *r, const char *rules, const moe__recipe_model *m,
+const moe__type *moe__recipe_type(const moe__quant_recipe *r, const char *rules, const moe__recipe_model *m,
                                   const moe__tensor *t)
 {
     rule ru;

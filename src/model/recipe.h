@@ -6,11 +6,11 @@
 
 #include "file/file.h"
 
-typedef struct moe__recipe moe__recipe;
+typedef struct moe__quant_recipe moe__quant_recipe;
 
 const char *moe__recipe_name(size_t i);                /* NULL past the end */
-const moe__recipe *moe__recipe_find(const char *name); /* case-insensitive; NULL */
-uint32_t moe__recipe_file_type(const moe__recipe *r);  /* value of general.file_type */
+const moe__quant_recipe *moe__recipe_find(const char *name); /* case-insensitive; NULL */
+uint32_t moe__recipe_file_type(const moe__quant_recipe *r);  /* value of general.file_type */
 
 /* MOE_E_INVALID naming the bad part of "pattern=TYPE,pattern=TYPE"; NULL and "" are fine. */
 int moe__rules_check(const char *rules);
@@ -30,7 +30,7 @@ moe__recipe_model moe__recipe_look(const moe__file *f);
  * norms, biases or a router. Checked rules (may be NULL) go before the recipe. A row that does not fill whole
  * blocks falls back to a smaller block.
  */
-const moe__type *moe__recipe_type(const moe__recipe *r, const char *rules, const moe__recipe_model *m,
+const moe__type *moe__recipe_type(const moe__quant_recipe *r, const char *rules, const moe__recipe_model *m,
                                   const moe__tensor *t);
 
 /* `*` matches any run of characters, `?` one. */

@@ -278,7 +278,7 @@ static void mixes_give_each_tensor_its_type(void **state)
 static void tied_embeddings_count_as_output(void **state)
 {
     (void)state;
-    const moe__recipe *r = moe__recipe_find("q4_k_m");
+    const moe__quant_recipe *r = moe__recipe_find("q4_k_m");
     const moe__recipe_model own = {8, 0}, tied = {8, 1};
     moe__tensor t = {
         .name = "token_embd.weight", .type = moe__type_get(MOE_TYPE_F16), .n_dims = 2, .dim = {256, 9, 1, 1}};
