@@ -1120,9 +1120,10 @@ typedef struct moe_stats {
     uint64_t pairs;          /**< (row, expert) pairs computed */
     uint64_t expert_bytes;   /**< bytes of expert weights acquired from the store */
     uint64_t experts;        /**< experts acquired from the store: one that no row uses is never touched */
+    uint64_t ns_select;      /**< part of ns_route behind the routers' matrix products: from logits to weights */
 } moe_stats;
 /** Start value of moe_stats. */
-#define MOE_STATS_INIT {sizeof(moe_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define MOE_STATS_INIT {sizeof(moe_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 /**
  * Reads the counters.
  * @param s session

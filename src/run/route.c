@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "base/os.h"
 #include "base/status.h"
 #include "run/steps.h"
 
@@ -45,6 +46,7 @@ void moe__op_route(moe_session *s, moe__worker *w, const moe__run_step *step)
     const moe__task t = {&s->m->layers[step->layer].mat[step->role], s->router_logits};
     moe__run_products(s, w, in, &t, 1);
     if (r->serial) return;
+    const uint64_t start = w->index == 0 ? moe__os_now_ns() : 0;
     for (size_t i; (i = moe__work_take(w)) < s->n_rows;) {
         const int st = route_row(s, r, in, i, moe__session_member(s, w));
         if (st < 0) {
@@ -54,7 +56,10 @@ void moe__op_route(moe_session *s, moe__worker *w, const moe__run_step *step)
     }
     moe__work_next(w);
     /* The others go on to the next step and meet there before anybody reads the routes. */
-    if (w->index == 0) moe__route_compact(s, r->max_k);
+    if (w->index == 0) {
+        moe__route_compact(s, r->max_k);
+        s->stats.ns_select += moe__os_now_ns() - start;
+    }
 }
 
 static const moe__run_step *step_of(const moe_session *s, uint32_t layer)

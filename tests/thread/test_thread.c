@@ -458,6 +458,64 @@ static void models_open_side_by_side(void **state)
     on_threads(4, open_and_close);
 }
 
+/* ---- routing of one's own ---- */
+
+static const char *const recipes[] = {"topk:k=1",
+                                      "topp:p=0.6",
+                                      "random:k=2,seed=3",
+                                      "all",
+                                      "ranks:1",
+                                      "hash:k=2",
+                                      "topk:k=3,score=sigmoid,norm=sum"};
+#define N_RECIPES (sizeof recipes / sizeof recipes[0])
+
+static float *by_recipe[N_RECIPES]; /* [vocab] of the prompt's last token, computed alone */
+
+static void set_recipe(moe_session *s, size_t i)
+{
+    moe_router *r;
+    CHECK(moe_session_router(s, MOE_ALL_LAYERS, &r) == MOE_OK);
+    CHECK(moe_router_set_named(r, recipes[i]) == MOE_OK);
+}
+
+/* Another recipe in every session and round, evaluated while others run with theirs. */
+static void *routed_session(void *arg)
+{
+    const size_t me = (size_t)(intptr_t)arg;
+    noise_state = (uint32_t)me + 99;
+    moe_session *s = new_session(model, 1 + (int)(me % 3), NULL);
+    for (size_t round = 0; s && round < 2 * N_RECIPES; round++) {
+        const size_t i = (me + round) % N_RECIPES;
+        const float *x;
+        set_recipe(s, i);
+        CHECK(moe_session_eval(s, prompt, N_TOKENS / 2) == MOE_OK);
+        CHECK(moe_session_eval(s, prompt + N_TOKENS / 2, N_TOKENS - N_TOKENS / 2) == MOE_OK);
+        CHECK(moe_session_logits(s, 0, &x, NULL) == MOE_OK);
+        CHECK(memcmp(x, by_recipe[i], vocab * sizeof *x) == 0);
+        moe_session_reset(s);
+    }
+    moe_session_free(s);
+    return NULL;
+}
+
+static void sessions_route_differently_at_the_same_time(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_RECIPES; i++) {
+        moe_session *s = new_session(model, 1, NULL);
+        const float *x;
+        set_recipe(s, i);
+        assert_ok(moe_session_eval(s, prompt, N_TOKENS));
+        assert_ok(moe_session_logits(s, 0, &x, NULL));
+        by_recipe[i] = malloc(vocab * sizeof *x);
+        assert_non_null(by_recipe[i]);
+        memcpy(by_recipe[i], x, vocab * sizeof *x);
+        moe_session_free(s);
+    }
+    on_threads(4, routed_session);
+    for (size_t i = 0; i < N_RECIPES; i++) free(by_recipe[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +528,7 @@ int main(void)
         cmocka_unit_test(thread_counts_change_between_evals),
         cmocka_unit_test(ends_in_any_order),
         cmocka_unit_test(models_open_side_by_side),
+        cmocka_unit_test(sessions_route_differently_at_the_same_time),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
