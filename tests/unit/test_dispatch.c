@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From rows with experts to experts with rows and back: order, tiles, pairs without expert, duplicates. */
+/* From rows with experts to experts with rows and back: order, tiles, pairs without expert, duplicates,
+ * gains, experts that are computed elsewhere. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,6 +27,7 @@ static int setup(void **state)
 static void *make(moe__dispatch *d, uint32_t max_pairs, uint32_t n_experts)
 {
     moe__carve c = {0};
+    memset(d, 0, sizeof *d);
     moe__dispatch_carve(d, &c, max_pairs, n_experts);
     char *block = aligned_alloc(64, c.used);
     assert_non_null(block);
@@ -167,13 +169,73 @@ static void tiles_of_random_rows(void **state)
     }
 }
 
+/* What is dropped or has gain 0 takes no place and no part. */
+static void pairs_without_weight_or_gain(void **state)
+{
+    (void)state;
+    uint32_t offset[3] = {0, 4, 7}, expert[7] = {1, 0, 2, 3, 2, 1, 3};
+    float weight[7] = {.5f, 0, -.25f, -0.0f, 1, 0, 2};
+    const float gain[4] = {1, 4, 2, 0};
+    const moe__routes r = {offset, expert, weight};
+    moe__dispatch d;
+    void *block = make(&d, 8, 4);
+    moe__dispatch_plan(&d, &r, 0, 2);
+    static const uint32_t slot[7] = {0, NONE, 1, NONE, 2, NONE, 3}, pair[4] = {0, 2, 4, 6};
+    assert_memory_equal(d.slot, slot, sizeof slot);
+    assert_memory_equal(d.pair, pair, sizeof pair);
+    assert_int_equal(d.n_groups, 3);
+    d.mix.gain = gain;
+    moe__dispatch_plan(&d, &r, 0, 2);
+    assert_int_equal(d.n_groups, 2);
+    assert_int_equal(d.slot[6], NONE);
+    const float result[3] = {1, 2, 3};
+    float y;
+    moe__dispatch_combine(&d, &r, &kernels, 0, result, &y, 1);
+    assert_true(y == .5f * 4 * 1 - .25f * 2 * 2);
+    moe__dispatch_combine(&d, &r, &kernels, 1, result, &y, 1);
+    assert_true(y == 2 * 3);
+    d.mix.on_input = 1; /* the weights are in the results already */
+    moe__dispatch_plan(&d, &r, 0, 2);
+    assert_int_equal(d.n_groups, 2);
+    moe__dispatch_combine(&d, &r, &kernels, 0, result, &y, 1);
+    assert_true(y == 4 * 1 + 2 * 2);
+    free(block);
+}
+
+/* Functions' results come from the side, by row; their pairs take no place. */
+static void experts_computed_elsewhere(void **state)
+{
+    (void)state;
+    enum { ROWS = 5 };
+    const moe__slot slots[3] = {{.source = MOE_SOURCE_FUNCTION, .side = 0},
+                                {.source = MOE_SOURCE_REDIRECT},
+                                {.source = MOE_SOURCE_FUNCTION, .side = 1}};
+    uint32_t offset[4] = {0, 2, 5, 7}, expert[7] = {0, 1, 2, 0, 2, 1, 2};
+    float weight[7] = {1, 2, 4, 8, 16, 32, 0}, side[2 * ROWS], y;
+    for (int i = 0; i < 2 * ROWS; i++) side[i] = (float)(i + 1);
+    const moe__routes r = {offset, expert, weight};
+    moe__dispatch d;
+    void *block = make(&d, 4, 3);
+    d.mix = (moe__mix){.slot = slots, .side = side, .side_rows = ROWS};
+    for (uint32_t row = 1; row < 3; row += d.n_rows) { /* tiles: row 1, row 2 */
+        moe__dispatch_plan(&d, &r, row, 3);
+        assert_int_equal(d.n_rows, 1);
+        assert_int_equal(d.n_groups, row - 1);
+        const float result = 100;
+        moe__dispatch_combine(&d, &r, &kernels, row, &result, &y, 1);
+        assert_true(y == (row == 1 ? 4 * side[ROWS + 1] + 8 * side[1] + 16 * side[ROWS + 1] : 3200));
+        if (row == 2) assert_null(moe__dispatch_result(&d, &r, 2, 6, &result, 1)); /* of weight 0 */
+        if (row == 1) assert_ptr_equal(moe__dispatch_result(&d, &r, 1, 4, &result, 1), &side[ROWS + 1]);
+    }
+    free(block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_small_plan_by_hand),
-        cmocka_unit_test(the_best_rank_of_a_group),
-        cmocka_unit_test(the_order_of_the_sum),
-        cmocka_unit_test(tiles_of_random_rows),
+        cmocka_unit_test(a_small_plan_by_hand),         cmocka_unit_test(the_best_rank_of_a_group),
+        cmocka_unit_test(the_order_of_the_sum),         cmocka_unit_test(tiles_of_random_rows),
+        cmocka_unit_test(pairs_without_weight_or_gain), cmocka_unit_test(experts_computed_elsewhere),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
