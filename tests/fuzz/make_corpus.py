@@ -335,6 +335,20 @@ def main():
         ]
     ):
         save("api", "sampler%d" % i, bytes([0, 0, 0, 3, 1, 2, 3, 22, len(text)]) + text.encode())
+    json_texts = {
+        "all_kinds": '{"a": [null, true, false, -0.5e-3, "x"], "b": {"": {}}, "c": []}\n',
+        "numbers": "[0, -0, 1e308, 1e309, 5e-324, 18446744073709551615, -9223372036854775808, 0.1, 3.4028235e38]",
+        "strings": '["\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\ud83d\\ude00", "\u00e9\u20ac\U0001f600"]',
+        "deep": "[" * 64 + "]" * 64,
+        "too_deep": "[" * 65 + "]" * 65,
+        "duplicate": '{"a": 1, "\\u0061": 2}',
+        "lone": '"\\ud800"',
+        "comma": "[1,]",
+        "nothing": "",
+    }
+    for name, text in json_texts.items():
+        save("json", name, text.encode())
+    save("json", "not_utf8", b'"\xc3("')
 
 
 if __name__ == "__main__":
