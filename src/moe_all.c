@@ -116,7 +116,7 @@
 #include "token/unicode_tables.c"
 #include "token/vocab.c"
 
-/* kv, attn, route, expert, dispatch */
+/* kv, attn, route, expert, study, dispatch */
 #include "kv/kv.c"
 #include "attn/attn.c"
 #include "route/router.c"
@@ -141,6 +141,14 @@
 #include "expert/store_map.c"
 #include "expert/store_ram.c"
 #include "expert/weights.c"
+#include "study/cache.c"
+#include "study/idmap.c"
+#include "study/lru.c"
+#include "study/srp.c"
+#include "study/stream.c"
+#include "study/trace.c"
+#include "study/trace_io.c"
+#include "study/uses.c"
 #include "dispatch/combine.c"
 #include "dispatch/plan.c"
 
@@ -185,3 +193,4 @@
 #include "api/api_sampler.c"
 #include "api/api_session.c"
 #include "api/api_tokenizer.c"
+#include "api/api_trace.c"

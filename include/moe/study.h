@@ -272,7 +272,7 @@ typedef struct moe_trace_info {
 /** Start value of moe_trace_info. */
 #define MOE_TRACE_INFO_INIT {sizeof(moe_trace_info), 0, 0, 0, 0, 0, 0, 0}
 
-/** One token in one layer. Pointers are valid until the trace changes. */
+/** One token in one layer. Pointers are valid until the next moe_trace_at() of the trace, or until it changes. */
 typedef struct moe_trace_row {
     size_t size;            /**< sizeof(moe_trace_row) */
     uint32_t request;       /**< its request */
@@ -281,8 +281,9 @@ typedef struct moe_trace_row {
     uint32_t model_layer;   /**< the layer's number in the model */
     uint32_t k;             /**< experts */
     uint32_t reserved;      /**< 0 */
-    const uint32_t *expert; /**< [k], best first */
-    const float *weight;    /**< [k], or NULL */
+    const uint32_t *expert; /**< [k], best first; null experts are left out */
+    const float *weight;    /**< [k] in half precision, 0: chosen, but dropped; NULL without weights, and dropped
+                                 experts are left out then */
     const float *logits;    /**< [n_experts], or NULL */
 } moe_trace_row;
 /** Start value of moe_trace_row. */
@@ -315,7 +316,7 @@ MOE_API int moe_trace_set_shape(moe_trace *t, uint32_t n_layers, uint32_t n_expe
  */
 MOE_API void moe_trace_free(moe_trace *t);
 /**
- * Begins a request: what follows belongs to it. A new trace stands at request 0.
+ * Begins a request, or goes on with one: what follows belongs to it. A new trace stands at request 0.
  * @param t trace
  * @param request its number
  * @return #MOE_OK
@@ -324,16 +325,21 @@ MOE_API void moe_trace_free(moe_trace *t);
 MOE_API int moe_trace_begin(moe_trace *t, uint32_t request);
 /**
  * Records a layer's routing. Has the form of an observer: moe_session_observe(s, moe_trace_observe, t). Layers
- * must come in the order in which they run. Of several sequences each counts as a request: begin's number
- * plus the sequence. A failed eval leaves a token without its later layers: moe_trace_trim() removes it.
- * @param v routing
+ * must come in the order in which they run; a trace without a model takes their numbers from the first
+ * sub-batch. Of several sequences each counts as a request: begin's number plus the sequence. Tokens appear in
+ * the trace when their last layer has come: those that a failed eval leaves without it go when the next
+ * sub-batch begins, or by moe_trace_trim().
+ * @param v routing; token, pos and seq may be NULL: unknown, counted from moe_trace_begin() on, 0. weight and
+ *        logits may be NULL if the trace does not record them
  * @param trace the moe_trace
- * @return #MOE_OK; #MOE_E_NOMEM; #MOE_E_STATE (layers out of order); #MOE_E_RANGE, #MOE_E_INVALID
+ * @return #MOE_OK; #MOE_E_NOMEM; #MOE_E_STATE (layers out of order, no shape); #MOE_E_RANGE (expert, sequence,
+ *         more than 65535 experts of a token), #MOE_E_INVALID (another shape, something missing, a weight that
+ *         is not finite)
  * @since 0.2.0
  */
 MOE_API int moe_trace_observe(const moe_route_view *v, void *trace);
 /**
- * Removes tokens that lack layers.
+ * Forgets tokens that lack layers, which nothing else shows.
  * @param t trace
  * @return #MOE_OK
  * @since 0.2.0
@@ -361,7 +367,7 @@ MOE_API int moe_trace_at(const moe_trace *t, uint64_t i, uint32_t layer, moe_tra
  * Writes a trace to a file that appears under its name only when whole (docs/formats/trace.md).
  * @param t trace
  * @param path UTF-8
- * @return #MOE_OK; #MOE_E_IO, #MOE_E_NOTFOUND (no such folder), #MOE_E_NOMEM
+ * @return #MOE_OK; #MOE_E_IO, #MOE_E_NOTFOUND (no such folder), #MOE_E_NOMEM, #MOE_E_STATE (no shape)
  * @since 0.2.0
  */
 MOE_API int moe_trace_save_file(const moe_trace *t, const char *path);
@@ -375,12 +381,14 @@ MOE_API int moe_trace_save_file(const moe_trace *t, const char *path);
  */
 MOE_API MOE_NODISCARD int moe_trace_load_file(moe_trace **out, const char *path, const moe_allocator *a);
 
+/* Analysis looks at the experts that were used, each once a token and layer: dropped ones are left out. */
+
 /**
  * Share of a token's experts that the token before it (of the same request) had too.
  * @param t trace
  * @param layer 0 .. n_layers-1 of the trace, or #MOE_ALL_LAYERS: the mean over layers
  * @param out receives the share
- * @return #MOE_OK; #MOE_E_RANGE; #MOE_E_NOTFOUND if no request has two tokens
+ * @return #MOE_OK; #MOE_E_RANGE, #MOE_E_NOMEM; #MOE_E_NOTFOUND if no request has two tokens
  * @since 0.2.0
  */
 MOE_API int moe_trace_reuse(const moe_trace *t, uint32_t layer, double *out);
@@ -405,15 +413,20 @@ MOE_API int moe_trace_reuse(const moe_trace *t, uint32_t layer, double *out);
 MOE_API int moe_trace_srp(const moe_trace *t, uint32_t layer, uint32_t window, int level, double *srp,
                           double *rho);
 
-#define MOE_CACHE_LRU 1    /**< the expert unused for longest goes */
-#define MOE_CACHE_LFU 2    /**< the least used goes, ties to the longest unused */
-#define MOE_CACHE_BELADY 3 /**< the one whose next use is farthest goes: knows the future, the upper bound */
-#define MOE_CACHE_SCH 4    /**< segment cache: the least used in the next `window` tokens goes (Liang et al. 2026) */
+#define MOE_CACHE_LRU 1      /**< the expert unused for longest goes */
+#define MOE_CACHE_LFU 2      /**< the least used so far goes, ties to the longest unused */
+#define MOE_CACHE_BELADY 3   /**< the one whose next use is farthest goes: knows the future, the upper bound */
+#define MOE_CACHE_SCH 4      /**< segment cache: the least used in the `window` tokens from this one on goes, ties to
+                                  the longest unused (Liang et al. 2026); counts as with #MOE_CACHE_WARM */
+#define MOE_CACHE_WARM 0x100 /**< added to a policy: an expert's first use counts as a hit if there was still room for
+                                  it, as if it had been there before */
 
 /**
- * Hit rates of a cache of experts for many sizes.
+ * Hit rates of a cache of experts for many sizes. A token's experts in a layer are looked up together, then taken
+ * in, in order of rank; none of them goes before all are there. Tokens count in the order recorded, the cache is
+ * kept from one request to the next. docs/studying-routing.md has the rules, and what the time grows with.
  * @param t trace
- * @param policy MOE_CACHE_*
+ * @param policy MOE_CACHE_*, plus #MOE_CACHE_WARM if wanted
  * @param layer 0 .. n_layers-1 of the trace: a cache for this layer alone; #MOE_ALL_LAYERS: one cache for all
  *        layers
  * @param window for #MOE_CACHE_SCH, else 0
