@@ -1252,8 +1252,9 @@ MOE_API int moe_router_get_spec(const moe_router *r, int which, moe_route_spec *
 MOE_API int moe_router_set_spec(moe_router *r, const moe_route_spec *spec);
 /**
  * Changes the recipe by text: `name` or `name:key=value,...`, e.g. "topp:p=0.4,kmin=1", "topk:k=2",
- * "deepseek-v3:k=8,groups=8,topgroups=4,scale=2.5", "native". Rules start from the current recipe and change
- * what they name; recipes of model families replace all of it. docs/routing.md lists names and keys.
+ * "deepseek-v3:k=8,groups=8,topgroups=4,scale=2.5", "native", "current:k=3". Rules start from the model's own
+ * recipe and change what they name, so that a text always means the same ("current" starts from the recipe in
+ * use); recipes of model families replace all of it. docs/routing.md lists names and keys.
  * @param r router
  * @param text see there
  * @return as moe_router_set_spec(); the message tells the place in the text

@@ -117,7 +117,7 @@ static void take_family(moe_route_spec *s, const moe_route_spec *family, const m
 static void begin(moe_route_spec *s, const moe__spec_row *row, const moe_route_spec *base,
                   const moe_route_spec *native)
 {
-    *s = row->kind == MOE_NAME_NATIVE ? *native : *base;
+    *s = row->kind == MOE_NAME_CURRENT ? *base : *native;
     if (row->kind == MOE_NAME_RULE) take_rule(s, row->spec.select, native);
     if (row->kind == MOE_NAME_FAMILY) take_family(s, &row->spec, native);
     s->size = sizeof *s;

@@ -67,7 +67,8 @@ uint32_t moe__recipe_places(const moe_route_spec *spec, uint32_t n_rows, uint32_
 moe__score_fn moe__score_find(int score);
 const moe_policy *moe__rule_find(int select);
 
-/* named.c: text <-> spec. base: where rules start from. MOE_E_INVALID tells the place in the text. *ids is
+/* named.c: text <-> spec. base: what `current` starts from; all other names start from native, so that a text
+ * always means the same. MOE_E_INVALID tells the place in the text. *ids is
  * allocated (or NULL) and belongs to the caller; spec->ids points to it. */
 int moe__spec_parse(moe_route_spec *spec, uint32_t **ids, const moe__allocator *a, const char *text,
                     const moe_route_spec *base, const moe_route_spec *native);

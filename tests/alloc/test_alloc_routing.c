@@ -40,7 +40,7 @@ static int set_coupled(moe_session *s, moe_router *r, moe_session *other)
 {
     (void)s;
     (void)other;
-    return moe_router_set_named(r, "expert-choice:c=2,noncausal=1");
+    return moe_router_set_named(r, "expertchoice:c=2,noncausal=1");
 }
 
 static int set_use(moe_session *s, moe_router *r, moe_session *other)

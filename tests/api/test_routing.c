@@ -86,7 +86,7 @@ static float *plain(const world *w)
 
 /* Rules that look at one token at a time. */
 static const char *const causal[] = {"topk:k=1",
-                                     "topk:k=3",
+                                     "topk:k=2",
                                      "topp:p=0.5",
                                      "topp:p=0.3,kmin=2,kmax=3",
                                      "threshold:t=0.5,kmin=1,kmax=3",
@@ -99,7 +99,7 @@ static const char *const causal[] = {"topk:k=1",
                                      "sparsemixer:k=2",
                                      "topk:k=2,score=sigmoid,norm=sum",
                                      "topk:k=2,score=entmax15",
-                                     "topk:k=3,score=sqrt-softplus,temp=0.7,scale=1.5",
+                                     "topk:k=3,score=sqrtsoftplus,temp=0.7,scale=1.5",
                                      "topk:k=2,weight=one,scale=0.5"};
 
 static void causal_rules_do_not_see_threads_or_splits(void **state)
@@ -196,7 +196,7 @@ static void refusals_leave_things_alone(void **state)
     moe_router *all = router_of(s, MOE_ALL_LAYERS), *one = router_of(s, 0), *r;
     moe_route_spec spec = MOE_ROUTE_SPEC_INIT;
     moe_router_info info = MOE_ROUTER_INFO_INIT;
-    assert_refused(moe_router_set_spec(all, &spec), MOE_E_INVALID, "score");
+    assert_refused(moe_router_set_spec(all, &spec), MOE_E_INVALID, "is unknown");
     assert_refused(moe_router_set_named(all, "topk:k=1000"), MOE_E_INVALID, "1000");
     assert_refused(moe_router_set_named(all, "no-such-rule"), MOE_E_INVALID, "no-such-rule");
     assert_refused(moe_router_get_info(all, &info), MOE_E_STATE, "all layers");
@@ -732,14 +732,14 @@ static void expert_choice_wants_whole_sequences(void **state)
     world w = open_world(MODEL);
     moe_session *s = new_session(&w, 0, 2);
     moe_router *all = router_of(s, MOE_ALL_LAYERS);
-    assert_ok(moe_router_set_named(all, "expert-choice:c=2"));
+    assert_ok(moe_router_set_named(all, "expertchoice:c=2"));
     moe_router_info info = MOE_ROUTER_INFO_INIT;
     assert_ok(moe_router_get_info(router_of(s, 0), &info));
     assert_true(info.flags & MOE_ROUTER_BATCH_COUPLED);
     assert_ok(moe_session_eval(s, w.id, N));
     assert_refused(moe_session_eval(s, w.id, 1), MOE_E_STATE, "whole sequences");
     assert_int_equal(moe_session_seq_len(s, 0), N);
-    assert_ok(moe_router_set_named(all, "expert-choice:c=2,noncausal=1"));
+    assert_ok(moe_router_set_named(all, "expertchoice:c=2,noncausal=1"));
     assert_ok(moe_session_eval(s, w.id, 1));
     moe_session_free(s);
     moe_model_release(w.m);
