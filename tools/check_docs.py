@@ -24,7 +24,8 @@ PRELUDE = """\
 VARIABLES = """\
 extern int work(void);
 extern moe_model *model; extern moe_session *session; extern moe_sampler *sampler;
-extern const moe_tokenizer *tok;
+extern const moe_tokenizer *tok; extern moe_router *router; extern moe_expert *expert;
+extern const float *rows; extern size_t n_rows;
 extern moe_token ids[256], id; extern size_t n, len;
 extern const char *path, *prompt, *piece; extern void *my_state;
 extern int observe(const moe_route_view *v, void *user);
