@@ -8,6 +8,7 @@
 #include "base/os.h"
 #include "base/status.h"
 #include "run/session.h"
+#include "study/profile.h"
 
 int moe_session_create(moe_session **out, moe_model *m, const moe_session_options *o)
 {
@@ -225,6 +226,19 @@ int moe_session_observe(moe_session *s, int (*fn)(const moe_route_view *v, void 
     MOE_ARG(s != NULL);
     MOE_IDLE(s);
     s->observer = (moe__observer){fn, user};
+    moe__park_update(s);
+    return MOE_OK;
+}
+
+int moe_session_set_profile(moe_session *s, moe_profile *p)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL);
+    MOE_IDLE(s);
+    if (p && !p->m) return MOE_FAIL(STATE, "the profile was loaded without a model");
+    if (p && p->m != s->m && p->info.fingerprint != s->m->fingerprint)
+        return MOE_FAIL(STATE, "the profile belongs to another model");
+    s->profile = p;
     moe__park_update(s);
     return MOE_OK;
 }
