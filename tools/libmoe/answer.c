@@ -4,8 +4,12 @@
 #include "interrupt.h"
 #include "out.h"
 
+#include <stdlib.h>
+
 void answer_free(struct answer *a)
 {
+    free(a->row);
+    a->row = NULL;
     tokens_free(&a->tokens);
     bytes_free(&a->text);
 }
@@ -28,10 +32,23 @@ static bool show(struct answer *a, moe_stream *stream, moe_token id)
     return true;
 }
 
+/* The sampler's choice from the session's logits or, with a weak session, from both. */
+static int pick(struct answer *a, moe_token *id)
+{
+    const float *logits;
+    size_t n;
+    int status;
+    if (!a->weak) return moe_sampler_pick(a->sampler, a->session, 0, id);
+    status = moe_session_logits(a->session, 0, &logits, &n);
+    if (status == MOE_OK && !a->row && (a->row = malloc(n * sizeof *a->row)) == NULL) return MOE_E_NOMEM;
+    if (status == MOE_OK) status = moe_session_contrast(a->session, a->weak, 0, &a->contrast, a->row, n);
+    return status == MOE_OK ? moe_sampler_pick_logits(a->sampler, a->row, n, id) : status;
+}
+
 /* The next token, chosen and recorded; false when generation stops. */
 static bool choose(struct answer *a, moe_stream *stream, moe_token *id)
 {
-    a->status = moe_sampler_pick(a->sampler, a->session, 0, id);
+    a->status = pick(a, id);
     if (a->status == MOE_OK) a->status = moe_sampler_accept(a->sampler, *id);
     if (a->status != MOE_OK) {
         report(a->status, "cannot choose a token");
@@ -56,7 +73,8 @@ static bool choose(struct answer *a, moe_stream *stream, moe_token *id)
 /* Evaluates a token; false when generation stops. */
 static bool advance(struct answer *a, moe_token id)
 {
-    a->status = eval_tokens(a->session, &id, 1);
+    a->status = a->weak ? eval_tokens(a->weak, &id, 1) : MOE_OK;
+    if (a->status == MOE_OK) a->status = eval_tokens(a->session, &id, 1);
     if (a->status == MOE_OK) return true;
     if (a->status == MOE_E_ABORTED) {
         a->stop = STOP_INTERRUPTED;

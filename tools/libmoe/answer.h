@@ -9,6 +9,9 @@ enum stop { STOP_END, STOP_LENGTH, STOP_CONTEXT, STOP_INTERRUPTED, STOP_OUTPUT, 
 
 struct answer {
     moe_session *session;
+    moe_session *weak;     /* of contrastive decoding: evaluates the same text; NULL without */
+    moe_contrast contrast; /* its settings */
+    float *row;            /* scratch of the two, [n_vocab]; made and freed here */
     moe_sampler *sampler;
     const moe_tokenizer *tok;
     int32_t max_tokens;

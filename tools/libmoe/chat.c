@@ -21,7 +21,7 @@
 struct chat {
     const struct settings *s;
     moe_model *model;
-    moe_session *session;
+    moe_session *session, *weak; /* weak: of --contrast, or NULL */
     moe_sampler *sampler;
     const moe_tokenizer *tok;
     bool templated, quit;
@@ -36,6 +36,7 @@ static bool begin(struct chat *c)
     moe_token voice;
     talk_clear(&c->talk);
     moe_session_reset(c->session);
+    moe_session_reset(c->weak);
     (void)moe_sampler_reset(c->sampler);
     if (c->templated) return !s->system || talk_add(&c->talk, "system", s->system);
     if (voice_token(c->model, s->voice, &voice) != CODE_OK) return false;
@@ -72,24 +73,32 @@ static bool render(struct chat *c, struct tokens *out)
     return ok;
 }
 
-/* How many tokens of `want` the session has evaluated already; at least one is left, for its logits. */
-static size_t agreed(const struct chat *c, const struct tokens *want)
+/* How many tokens of `want` a session has evaluated already; at least one is left, for its logits. */
+static size_t agreed(const moe_session *s, const struct tokens *want)
 {
-    size_t n = moe_session_seq_len(c->session, 0), same = 0;
+    size_t n = moe_session_seq_len(s, 0), same = 0;
     moe_token *have = malloc((n + 1) * sizeof *have);
-    if (have && moe_session_seq_tokens(c->session, 0, have, n, &n) == MOE_OK)
+    if (have && moe_session_seq_tokens(s, 0, have, n, &n) == MOE_OK)
         while (same < n && same + 1 < want->n && have[same] == want->v[same]) same++;
     free(have);
     return same;
 }
 
-/* Brings the session to `want`; MOE_OK or a status that has been reported (MOE_E_ABORTED has not). */
+/* Brings a session to `want`: cuts back what differs, evaluates what is new. */
+static int catch_up(moe_session *s, const struct tokens *want, size_t keep)
+{
+    const int status = moe_session_seq_truncate(s, 0, (moe_pos)keep);
+    return status == MOE_OK ? eval_tokens(s, want->v + keep, want->n - keep) : status;
+}
+
+/* Brings the sessions to `want`; MOE_OK or a status that has been reported (MOE_E_ABORTED has not). */
 static int feed(struct chat *c, const struct tokens *want)
 {
-    const size_t keep = agreed(c, want);
-    int status = moe_session_seq_truncate(c->session, 0, (moe_pos)keep);
+    const size_t keep = agreed(c->session, want);
+    int status;
     progress_begin("reading", false);
-    if (status == MOE_OK) status = eval_tokens(c->session, want->v + keep, want->n - keep);
+    status = catch_up(c->session, want, keep);
+    if (status == MOE_OK && c->weak) status = catch_up(c->weak, want, agreed(c->weak, want));
     progress_end();
     for (size_t i = keep; status == MOE_OK && i < want->n; i++)
         status = moe_sampler_accept(c->sampler, want->v[i]);
@@ -112,6 +121,8 @@ static bool reply(struct chat *c, struct tokens *want)
     bool ok;
     memset(&a, 0, sizeof a);
     a.session = c->session;
+    a.weak = c->weak;
+    a.contrast = contrast_settings(c->s);
     a.sampler = c->sampler;
     a.tok = c->tok;
     a.max_tokens = answer_limit(c);
@@ -309,6 +320,7 @@ int cmd_chat(const struct settings *s)
     if (code == CODE_OK) code = open_model(s, 0, &c.model);
     if (code == CODE_OK && (c.tok = tokenizer_of(c.model)) == NULL) code = CODE_FAIL;
     if (code == CODE_OK) code = open_session(s, c.model, &o, &c.session);
+    if (code == CODE_OK) code = open_weak(s, c.session, &o, &c.weak);
     if (code == CODE_OK) {
         choose_format(&c);
         if (!begin(&c) || (reader = line_open()) == NULL) code = CODE_FAIL;
@@ -317,6 +329,7 @@ int cmd_chat(const struct settings *s)
     line_close(reader);
     talk_clear(&c.talk);
     interrupt_target(NULL);
+    moe_session_free(c.weak);
     moe_session_free(c.session);
     moe_sampler_free(c.sampler);
     moe_model_release(c.model);

@@ -5,12 +5,12 @@
  * moe_session_save(). Every length is checked against a limit before memory is taken.
  */
 #include "chat.h"
+#include "whole.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAGIC        "moechat1"
 #define MESSAGES_MAX 100000u
@@ -60,54 +60,35 @@ void talk_clear(struct talk *t)
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
-static int write_bytes(const void *data, size_t n, void *user)
-{
-    return fwrite(data, 1, n, user) == n ? 0 : MOE_E_IO;
-}
-
-static bool write_u32(FILE *f, size_t v)
+static void write_u32(struct whole *w, size_t v)
 {
     const unsigned char b[4] = {v & 255, (v >> 8) & 255, (v >> 16) & 255, (v >> 24) & 255};
-    return fwrite(b, 1, 4, f) == 4;
+    whole_write(w, b, 4);
 }
 
-static bool write_text(FILE *f, const char *text)
+static void write_text(struct whole *w, const char *text)
 {
     const size_t n = strlen(text);
-    return write_u32(f, n) && fwrite(text, 1, n, f) == n;
-}
-
-static bool write_talk(FILE *f, const struct talk *t)
-{
-    bool ok = fwrite(MAGIC, 1, 8, f) == 8 && write_u32(f, t->n);
-    for (size_t i = 0; ok && i < t->n; i++)
-        ok = write_text(f, t->said[i].role) && write_text(f, t->said[i].text);
-    ok = ok && write_u32(f, t->history.n);
-    for (size_t i = 0; ok && i < t->history.n; i++) ok = write_u32(f, (size_t)(uint32_t)t->history.v[i]);
-    return ok;
+    write_u32(w, n);
+    whole_write(w, text, n);
 }
 
 bool talk_save(const struct talk *t, const moe_session *s, const char *path)
 {
-    struct bytes part = {NULL, 0, 0};
-    FILE *f = NULL;
-    int status = MOE_OK;
-    bool ok =
-        bytes_add_text(&part, path) && bytes_add_text(&part, ".part") && (f = fopen(part.v, "wb")) != NULL;
-    if (ok) {
-        ok = write_talk(f, t);
-        status = ok ? moe_session_save(s, write_bytes, f) : MOE_OK;
-        ok = ok && status == MOE_OK && fflush(f) == 0 && fsync(fileno(f)) == 0;
-        ok = fclose(f) == 0 && ok;
-        ok = ok && rename(part.v, path) == 0;
-        if (!ok) remove(part.v);
+    struct whole w;
+    int status;
+    whole_begin(&w, path);
+    whole_write(&w, MAGIC, 8);
+    write_u32(&w, t->n);
+    for (size_t i = 0; i < t->n; i++) {
+        write_text(&w, t->said[i].role);
+        write_text(&w, t->said[i].text);
     }
-    if (!ok && status != MOE_OK)
-        report(status, "cannot save to %s", path);
-    else if (!ok)
-        complain("cannot save to %s: %s", path, strerror(errno));
-    bytes_free(&part);
-    return ok;
+    write_u32(&w, t->history.n);
+    for (size_t i = 0; i < t->history.n; i++) write_u32(&w, (size_t)(uint32_t)t->history.v[i]);
+    status = w.error ? MOE_OK : moe_session_save(s, whole_write_fn, &w);
+    if (status != MOE_OK && !w.error) report(status, "cannot save to %s", path);
+    return whole_end(&w, status == MOE_OK || w.error);
 }
 
 /* ------------------------------------------------------------------------------------------------ reading */

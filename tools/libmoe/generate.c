@@ -151,7 +151,7 @@ static int bash(void)
             if (!(commands[k].bit & o->commands)) continue;
             out_format("    %s:--%s", commands[k].name, o->name);
             if (o->letter) out_format("|%s:-%c", commands[k].name, o->letter);
-            if (o->kind == KIND_FILE)
+            if (takes_file(o))
                 out_text(") COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n");
             else
                 out_format(") COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n",
@@ -192,14 +192,14 @@ static void zsh_option(const struct option *o)
     if (o->letter)
         out_format("            '(-%c --%s)'{-%c,--%s}'", o->letter, o->name, o->letter, o->name);
     else
-        out_format("            '%s--%s", o->kind == KIND_TEXTS ? "*" : "", o->name);
+        out_format("            '%s--%s", may_repeat(o) ? "*" : "", o->name);
     out_text("[");
     zsh_help(o->help);
     out_text("]");
     if (o->arg) {
         out_text(":");
         zsh_help(o->arg);
-        if (o->kind == KIND_FILE)
+        if (takes_file(o))
             out_text(":_files");
         else
             out_format(":(%s)", o->choices ? o->choices : "");
@@ -241,7 +241,7 @@ static int fish(void)
             if (!(o->commands & c->bit)) continue;
             out_format("complete -c libmoe -n '__fish_seen_subcommand_from %s' -l %s", c->name, o->name);
             if (o->letter) out_format(" -s %c", o->letter);
-            if (o->arg) out_text(o->kind == KIND_FILE ? " -r" : " -x");
+            if (o->arg) out_text(takes_file(o) ? " -r" : " -x");
             if (o->choices) out_format(" -a '%s'", o->choices);
             out_text(" -d '");
             escaped(o->help, "'\\", "\\");

@@ -59,6 +59,7 @@ void interrupt_target(moe_session *s) { atomic_store(&target, s); }
 int eval_batch(moe_session *s, const moe_batch *b)
 {
     int status;
+    interrupt_target(s);
     if (interrupted()) return MOE_E_ABORTED;
     status = moe_session_eval_batch(s, b);
     /* A request that came too late for the last eval waits for this one, though its signal is long dealt

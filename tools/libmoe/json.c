@@ -2,12 +2,28 @@
 /* JSON writer (RFC 8259), indented by two spaces, rows on one line. */
 #include "json.h"
 #include "out.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-static void new_line(const struct json *j) { out_format("\n%*s", (int)(2 * j->depth), ""); }
+static void put(struct json *j, const char *text, size_t n)
+{
+    if (!j->to)
+        out_bytes(text, n);
+    else if (!j->failed && !bytes_add(j->to, text, n))
+        j->failed = true;
+}
+
+static void put_text(struct json *j, const char *text) { put(j, text, strlen(text)); }
+
+static void new_line(struct json *j)
+{
+    char line[2 * JSON_DEPTH + 2];
+    put(j, line, (size_t)snprintf(line, sizeof line, "\n%*s", (int)(2 * j->depth), ""));
+}
 
 size_t utf8_length(const unsigned char *p, size_t n)
 {
@@ -30,25 +46,26 @@ size_t utf8_length(const unsigned char *p, size_t n)
     return len;
 }
 
-static void quoted(const char *text, size_t n)
+static void quoted(struct json *j, const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
     static const char plain[] = "\"\\\b\f\n\r\t", escaped[] = "\"\\bfnrt";
-    out_text("\"");
+    char code[8];
+    put_text(j, "\"");
     for (size_t i = 0; i < n;) {
         const size_t len = utf8_length(p + i, n - i);
         const char *special = p[i] ? strchr(plain, p[i]) : NULL;
         if (len == 0)
-            out_text("\\ufffd");
+            put_text(j, "\\ufffd");
         else if (special)
-            out_format("\\%c", escaped[special - plain]);
-        else if (p[i] < 0x20 || p[i] == 0x7f)
-            out_format("\\u%04x", (unsigned)p[i]);
+            put(j, code, (size_t)snprintf(code, sizeof code, "\\%c", escaped[special - plain]));
+        else if (p[i] < 0x20 || p[i] == 0x7f || (p[i] == '<' && j->in_html))
+            put(j, code, (size_t)snprintf(code, sizeof code, "\\u%04x", (unsigned)p[i]));
         else
-            out_bytes(text + i, len);
+            put(j, text + i, len);
         i += len ? len : 1;
     }
-    out_text("\"");
+    put_text(j, "\"");
 }
 
 /* What stands before a value: comma, line, key. */
@@ -56,20 +73,20 @@ static void prepare(struct json *j, const char *key)
 {
     if (j->depth) {
         const bool row = j->level[j->depth - 1].row;
-        if (j->level[j->depth - 1].non_empty) out_text(row ? ", " : ",");
+        if (j->level[j->depth - 1].non_empty) put_text(j, row ? ", " : ",");
         j->level[j->depth - 1].non_empty = true;
         if (!row) new_line(j);
     }
     if (key) {
-        quoted(key, strlen(key));
-        out_text(": ");
+        quoted(j, key, strlen(key));
+        put_text(j, ": ");
     }
 }
 
 static void open_level(struct json *j, const char *key, char bracket, bool row)
 {
     prepare(j, key);
-    out_bytes(&bracket, 1);
+    put(j, &bracket, 1);
     if (j->depth == JSON_DEPTH) return;
     j->level[j->depth].close = bracket == '{' ? '}' : ']';
     j->level[j->depth].row = row || (j->depth && j->level[j->depth - 1].row);
@@ -85,47 +102,54 @@ void json_close(struct json *j)
 {
     const unsigned top = --j->depth;
     if (j->level[top].non_empty && !j->level[top].row) new_line(j);
-    out_bytes(&j->level[top].close, 1);
-    if (top == 0) out_text("\n");
+    put(j, &j->level[top].close, 1);
+    if (top == 0) put_text(j, "\n");
 }
 
 void json_bytes(struct json *j, const char *key, const char *text, size_t n)
 {
     prepare(j, key);
-    quoted(text, n);
+    quoted(j, text, n);
 }
 
 void json_text(struct json *j, const char *key, const char *text) { json_bytes(j, key, text, strlen(text)); }
 
 void json_int(struct json *j, const char *key, int64_t v)
 {
+    char number[24];
     prepare(j, key);
-    out_format("%" PRId64, v);
+    put(j, number, (size_t)snprintf(number, sizeof number, "%" PRId64, v));
 }
 
 void json_uint(struct json *j, const char *key, uint64_t v)
 {
+    char number[24];
     prepare(j, key);
-    out_format("%" PRIu64, v);
+    put(j, number, (size_t)snprintf(number, sizeof number, "%" PRIu64, v));
 }
 
-void json_real(struct json *j, const char *key, double v)
+static void real(struct json *j, const char *key, double v, int digits)
 {
+    char number[40];
     prepare(j, key);
     if (isfinite(v))
-        out_format("%.9g", v);
+        put(j, number, (size_t)snprintf(number, sizeof number, "%.*g", digits, v));
     else
-        out_text("null");
+        put_text(j, "null");
 }
+
+void json_real(struct json *j, const char *key, double v) { real(j, key, v, 9); }
+
+void json_short(struct json *j, const char *key, double v) { real(j, key, v, 5); }
 
 void json_bool(struct json *j, const char *key, bool v)
 {
     prepare(j, key);
-    out_text(v ? "true" : "false");
+    put_text(j, v ? "true" : "false");
 }
 
 void json_null(struct json *j, const char *key)
 {
     prepare(j, key);
-    out_text("null");
+    put_text(j, "null");
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A writer of JSON to stdout. Nesting is checked by the caller's own symmetry: each json_open is matched by
- * one json_close. Keys are NULL inside arrays and at the top. Text that is no UTF-8 comes out with U+FFFD in
- * place of each bad byte.
+ * A writer of JSON to stdout, or to the end of a buffer. Nesting is checked by the caller's own symmetry:
+ * each json_open is matched by one json_close. Keys are NULL inside arrays and at the top. Text that is no
+ * UTF-8 comes out with U+FFFD in place of each bad byte.
  */
 #ifndef JSON_H
 #define JSON_H
@@ -11,6 +11,8 @@
 
 #define JSON_DEPTH 16
 
+struct bytes;
+
 struct json {
     unsigned depth;
     struct {
@@ -18,16 +20,14 @@ struct json {
         bool row; /* all on one line */
         bool non_empty;
     } level[JSON_DEPTH];
+    struct bytes *to; /* NULL = stdout */
+    bool in_html;     /* `<` is escaped: the text can stand inside an element of a page */
+    bool failed;      /* out of memory; has been told */
 };
 
 #define JSON_INIT                                                                                            \
     {                                                                                                        \
-        0,                                                                                                   \
-        {                                                                                                    \
-            {                                                                                                \
-                0, false, false                                                                              \
-            }                                                                                                \
-        }                                                                                                    \
+        0, {{0, false, false}}, NULL, false, false                                                           \
     }
 
 void json_open(struct json *j, const char *key, char bracket); /* '{' or '[' */
@@ -37,7 +37,8 @@ void json_text(struct json *j, const char *key, const char *text);
 void json_bytes(struct json *j, const char *key, const char *text, size_t n);
 void json_int(struct json *j, const char *key, int64_t v);
 void json_uint(struct json *j, const char *key, uint64_t v);
-void json_real(struct json *j, const char *key, double v); /* null unless finite */
+void json_real(struct json *j, const char *key, double v);  /* null unless finite; 9 digits */
+void json_short(struct json *j, const char *key, double v); /* likewise, 5 digits */
 void json_bool(struct json *j, const char *key, bool v);
 void json_null(struct json *j, const char *key);
 

@@ -90,6 +90,44 @@ const struct command commands[] = {
      "# experts small, the rest precise\n"
      "libmoe quantize --type Q8_0 --rule '*_exps.weight=Q4_K' model-f16.gguf model-mixed.gguf\n",
      0, 2, cmd_quantize},
+    {CMD_TRACE, "trace", "[FILE...]", "record which experts are chosen, token by token",
+     "Evaluates texts (files, --text, or standard input) and records which experts every router chose for "
+     "every token. The record is written with --output, in a compact form, as JSON lines or as CSV, or "
+     "analysed: how often a token has experts of the one before it, how well a set of experts does for a "
+     "whole segment (SRP), and how often caches of several sizes would hit (LRU, LFU, Belady's optimum, "
+     "segment cache).\n"
+     "\n"
+     "A text longer than --ctx is cut into windows; every window is a request of its own. With --from a "
+     "record is converted or analysed and no model is needed: JSON lines of other programs will do, one "
+     "object a line, such as {\"tok\": 0, \"layers\": [[3, 7], [1, 4]]}.",
+     "# what the bundled model does with a story\nlibmoe trace --text \"Once upon a time\" -n 100\n"
+     "# record, then look\nlibmoe trace -m model.gguf --weights -o book.moetrace book.txt\n"
+     "libmoe trace --from book.moetrace\n"
+     "# for another program\nlibmoe trace --from book.moetrace -o book.jsonl\n",
+     0, -1, cmd_trace},
+    {CMD_STATS, "stats", "[FILE...]", "statistics of routers and experts, as tables or as a report",
+     "Evaluates texts and tells for every layer how many experts a token uses, how sure the router is, how "
+     "evenly the load is spread, what tokens and classes of text say about the expert, and which experts "
+     "are busy, idle, or tied to a class. Every file is a class named after it; files of the same name in "
+     "several folders are one class.\n"
+     "\n"
+     "--html writes a report with heat maps and curves: one file that any browser opens, offline. --save "
+     "and --load keep the counts, which add up over runs.",
+     "# the domains of the bundled model\nlibmoe stats --voice auto heldout/*.txt\n"
+     "# a report\nlibmoe stats -m model.gguf --outputs --html report.html english.txt code.txt\n"
+     "# in two runs\nlibmoe stats --save a.profile one.txt\nlibmoe stats --load a.profile two.txt\n",
+     0, -1, cmd_stats},
+    {CMD_STEER, "steer", "FILE...", "find the experts behind something, and steer by them",
+     "Ranks all experts by what ties them to the texts in FILE, as compared with those in --against, or to "
+     "the tokens of --mark, and shows the best. --output writes a steering file that favours them "
+     "(--set pre:64), or switches them off (--set drop, --set ban): give it to --steer of any command. "
+     "--control takes as many experts at random, to see whether those found matter.",
+     "# which experts know German?\nlibmoe steer german.txt --against tales.txt --against french.txt\n"
+     "# switch them off, and see what it costs\n"
+     "libmoe steer german.txt --against tales.txt --set drop -o no-german.json\n"
+     "libmoe perplexity --steer no-german.json german.txt tales.txt\n"
+     "# experts of certain words (RICE)\nlibmoe steer --mark \"However\" --mark \"Wait\" answers.txt\n",
+     0, -1, cmd_steer},
 };
 
 const size_t n_commands = sizeof commands / sizeof *commands;

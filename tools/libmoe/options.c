@@ -5,16 +5,21 @@
 #define AT(member) offsetof(struct settings, member)
 #define COUNT_MAX  1e9
 
+#define CMD_STUDY (CMD_TRACE | CMD_STATS | CMD_STEER)
 #define CMD_ALL                                                                                              \
-    (CMD_RUN | CMD_CHAT | CMD_INFO | CMD_PLAN | CMD_BENCH | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_QUANTIZE)
-#define CMD_EVAL (CMD_RUN | CMD_CHAT | CMD_PERPLEXITY)
-#define CMD_LOAD (CMD_EVAL | CMD_BENCH | CMD_PLAN)
-#define CMD_TALK (CMD_RUN | CMD_CHAT)
-#define CMD_JSON (CMD_ALL & ~(CMD_CHAT | CMD_QUANTIZE))
+    (CMD_RUN | CMD_CHAT | CMD_INFO | CMD_PLAN | CMD_BENCH | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_QUANTIZE |   \
+     CMD_STUDY)
+#define CMD_EVAL  (CMD_RUN | CMD_CHAT | CMD_PERPLEXITY | CMD_STUDY)
+#define CMD_ROUTE (CMD_EVAL | CMD_BENCH)
+#define CMD_LOAD  (CMD_EVAL | CMD_BENCH | CMD_PLAN)
+#define CMD_TALK  (CMD_RUN | CMD_CHAT)
+#define CMD_DRAW  (CMD_TALK | CMD_TRACE)
+#define CMD_JSON  (CMD_ALL & ~(CMD_CHAT | CMD_QUANTIZE))
 
 static const char g_model[] = "Model", g_text[] = "Text", g_sample[] = "Sampling", g_show[] = "What to show",
                   g_measure[] = "What to measure", g_quant[] = "Quantisation", g_session[] = "Session",
-                  g_output[] = "Output";
+                  g_route[] = "Routing", g_trace[] = "Trace", g_profile[] = "Statistics",
+                  g_find[] = "Finding experts", g_output[] = "Output";
 
 /* clang-format off */
 
@@ -43,7 +48,7 @@ const struct option options[] = {
 
     NUMBER("ctx", 'c', CMD_TALK | CMD_PLAN, KIND_INT, ctx, g_session, "N", NULL, 1, COUNT_MAX,
          "context length in tokens; without it the training context, at most 4096"),
-    NUMBER("ctx", 'c', CMD_PERPLEXITY, KIND_INT, ctx, g_session, "N", NULL, 2, COUNT_MAX,
+    NUMBER("ctx", 'c', CMD_PERPLEXITY | CMD_STUDY, KIND_INT, ctx, g_session, "N", NULL, 2, COUNT_MAX,
          "window length in tokens; without it the training context, at most 4096"),
     NUMBER("stride", 0, CMD_PERPLEXITY, KIND_INT, stride, g_session, "N", NULL, 1, COUNT_MAX,
          "step from window to window; without it half the window, so that a token is seen with at "
@@ -53,6 +58,27 @@ const struct option options[] = {
          "rows computed at once; longer inputs are split (results stay the same to the bit)"),
     NUMBER("threads", 't', CMD_EVAL | CMD_QUANTIZE, KIND_INT, threads, g_session, "N", NULL, 1, 4096,
          "threads; without it one per CPU (results stay the same to the bit)"),
+
+    VALUE("route", 0, CMD_ROUTE, KIND_TEXT, route, g_route, "RULE", NULL,
+         "routing of all layers, such as topk:k=1 or topp:p=0.4; `libmoe info --policies` lists the rules"),
+    VALUE("route-file", 0, CMD_ROUTE, KIND_FILE, route_file, g_route, "FILE", NULL,
+         "routing of each layer: lines such as `3: topk:k=2`, `0-5: topp:p=0.4`, `*: native`"),
+    VALUE("steer", 0, CMD_ROUTE, KIND_FILE, steer, g_route, "FILE", NULL,
+         "steering file to begin with, as --save-steering and `libmoe steer` write it"),
+    VALUE("disable", 0, CMD_ROUTE, KIND_TEXTS, disable, g_route, "EXPERTS", NULL,
+         "take experts out, others step in: LAYER:EXPERT, such as 3:7,9 or 0-3:5 or *:0; may be repeated"),
+    VALUE("edit", 0, CMD_ROUTE, KIND_TEXTS, edits, g_route, "EXPERTS=WHAT", NULL,
+         "change experts: free, ban, ban-scored, drop, drop-renorm or force, or a number by logit:X, "
+         "select:X, pre:X, post:X or gain:X, such as 3:7=drop or *:0-3=gain:0.5; may be repeated"),
+    VALUE("save-steering", 0, CMD_ROUTE, KIND_FILE, save_steering, g_route, "FILE", NULL,
+         "write the routing that these options make to a steering file"),
+    VALUE("contrast", 0, CMD_TALK, KIND_TEXT, contrast, g_route, "RULE", NULL,
+         "contrastive decoding: a second, weaker routing of the same text whose likings are taken off, such "
+         "as ranks:ids=1"),
+    NUMBER("contrast-alpha", 0, CMD_TALK, KIND_REAL, contrast_alpha, g_route, "X", "0.1", 1e-6, 1,
+         "with --contrast: only tokens at least this probable, in parts of the most probable one"),
+    NUMBER("contrast-beta", 0, CMD_TALK, KIND_REAL, contrast_beta, g_route, "X", "0.5", 0, 100,
+         "with --contrast: strength"),
 
     NUMBER("prompt", 'p', CMD_BENCH, KIND_INTS, prompts, g_measure, "N,...", "128,512", 0, COUNT_MAX,
          "prompt lengths whose prefill is measured; 0 for none"),
@@ -70,10 +96,12 @@ const struct option options[] = {
     VALUE("voice", 0, CMD_TALK, KIND_TEXT, voice, g_text, "NAME", NULL,
          "domain of the text, for models that know some (see `libmoe info`): a name, or none; without "
          "it the model's default"),
-    VALUE("voice", 0, CMD_PERPLEXITY, KIND_TEXT, voice, g_text, "NAME", "none",
+    VALUE("text", 0, CMD_TRACE, KIND_TEXTS, texts, g_text, "TEXT", NULL,
+         "a text given here instead of in a file; may be repeated"),
+    VALUE("voice", 0, CMD_PERPLEXITY | CMD_STUDY, KIND_TEXT, voice, g_text, "NAME", "none",
          "domain of the texts, for models that know some: a name, none, or auto to take it from each "
          "file's name"),
-    FLAG("special", 0, CMD_RUN | CMD_TOKENIZE | CMD_PERPLEXITY, special, g_text,
+    FLAG("special", 0, CMD_RUN | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_STUDY, special, g_text,
          "read special tokens such as <|im_start|> in the text as what they name, not as plain text"),
     FLAG("bos", 0, CMD_TOKENIZE, bos, g_text, "put the begin-of-text token first if the model asks for it"),
     FLAG("decode", 'd', CMD_TOKENIZE, decode, g_text,
@@ -83,32 +111,78 @@ const struct option options[] = {
 
     NUMBER("max-tokens", 'n', CMD_RUN, KIND_INT, max_tokens, g_sample, "N", "256", 0, COUNT_MAX,
          "stop after this many tokens"),
+    NUMBER("max-tokens", 'n', CMD_TRACE, KIND_INT, max_tokens, g_sample, "N", "0", 0, COUNT_MAX,
+         "go on with each text for up to this many tokens, which are recorded as well"),
     NUMBER("max-tokens", 'n', CMD_CHAT, KIND_INT, max_tokens, g_sample, "N", NULL, 1, COUNT_MAX,
          "longest answer in tokens; without it 1024, or 100 where a text is continued"),
-    NUMBER("temp", 0, CMD_TALK, KIND_REAL, temp, g_sample, "X", "0.8", 0, 100,
+    NUMBER("temp", 0, CMD_DRAW, KIND_REAL, temp, g_sample, "X", "0.8", 0, 100,
          "temperature; 0 always takes the most probable token"),
-    NUMBER("top-k", 0, CMD_TALK, KIND_INT, top_k, g_sample, "N", "40", 0, COUNT_MAX,
+    NUMBER("top-k", 0, CMD_DRAW, KIND_INT, top_k, g_sample, "N", "40", 0, COUNT_MAX,
          "choose among the N most probable tokens; 0 for no limit"),
-    NUMBER("top-p", 0, CMD_TALK, KIND_REAL, top_p, g_sample, "X", "0.95", 0, 1,
+    NUMBER("top-p", 0, CMD_DRAW, KIND_REAL, top_p, g_sample, "X", "0.95", 0, 1,
          "choose among the most probable tokens that make up this share; 1 for no limit"),
-    NUMBER("min-p", 0, CMD_TALK, KIND_REAL, min_p, g_sample, "X", "0.05", 0, 1,
+    NUMBER("min-p", 0, CMD_DRAW, KIND_REAL, min_p, g_sample, "X", "0.05", 0, 1,
          "drop tokens less probable than this share of the most probable one; 0 for no limit"),
-    NUMBER("repeat", 0, CMD_TALK, KIND_REAL, repeat, g_sample, "X", "1", 0.01, 100,
+    NUMBER("repeat", 0, CMD_DRAW, KIND_REAL, repeat, g_sample, "X", "1", 0.01, 100,
          "penalty of recent tokens; 1 for none"),
-    NUMBER("repeat-window", 0, CMD_TALK, KIND_INT, repeat_window, g_sample, "N", "64", -1, COUNT_MAX,
+    NUMBER("repeat-window", 0, CMD_DRAW, KIND_INT, repeat_window, g_sample, "N", "64", -1, COUNT_MAX,
          "tokens that count as recent; -1 for all"),
-    SEED("seed", 's', CMD_TALK, seed, has_seed, g_sample, "N",
+    SEED("seed", 's', CMD_DRAW, seed, has_seed, g_sample, "N",
          "seed of the random numbers: the same seed gives the same text; without it a new one each "
          "time"),
-    VALUE("samplers", 0, CMD_TALK, KIND_TEXT, samplers, g_sample, "SPEC", NULL,
+    VALUE("samplers", 0, CMD_DRAW, KIND_TEXT, samplers, g_sample, "SPEC", NULL,
          "the whole chain of samplers as text instead of the options above, such as "
          "`top-k:k=40;temp:t=0.7;dist`"),
-    FLAG("ignore-end", 0, CMD_RUN, ignore_end, g_sample, "go on when the model ends the text"),
+    FLAG("ignore-end", 0, CMD_RUN | CMD_TRACE, ignore_end, g_sample, "go on when the model ends the text"),
 
     FLAG("tensors", 0, CMD_INFO, tensors, g_show, "table of tensors: name, type, shape, bytes"),
     FLAG("meta", 0, CMD_INFO, meta, g_show, "all metadata of the file"),
     FLAG("layers", 0, CMD_INFO, layers, g_show, "table of layers"),
     FLAG("kernels", 0, CMD_INFO, kernels, g_show, "compute kernels and the instruction set in use for each"),
+    FLAG("policies", 0, CMD_INFO, policies, g_show, "the routing rules and recipes that --route knows"),
+
+    VALUE("output", 'o', CMD_TRACE, KIND_FILE, output, g_trace, "FILE", NULL,
+         "write the trace to this file (- for standard output)"),
+    CHOICE("format", 0, CMD_TRACE, format, g_trace, "NAME", NULL, "binary jsonl csv",
+         "form of the output; without it what the name ends in (.jsonl, .csv), else binary"),
+    VALUE("from", 0, CMD_TRACE, KIND_FILE, from, g_trace, "FILE", NULL,
+         "no model: take a recorded trace, binary or JSON lines, to convert or analyse it"),
+    NUMBER("experts", 0, CMD_TRACE, KIND_INT, experts, g_trace, "N", NULL, 1, 65536,
+         "experts of a layer, where JSON lines do not tell; without it the highest number there, plus 1"),
+    FLAG("weights", 0, CMD_TRACE, weights, g_trace, "record the weights as well"),
+    FLAG("logits", 0, CMD_TRACE, logits, g_trace, "record the routers' logits as well"),
+    FLAG("analyse", 0, CMD_TRACE, analyse, g_trace,
+         "with --output: print the analysis as well (without an output it is always printed)"),
+
+    VALUE("html", 0, CMD_STATS, KIND_FILE, html, g_profile, "FILE", NULL,
+         "write a report with heat maps and curves: one file, to be opened in a browser, offline"),
+    VALUE("save", 0, CMD_STATS, KIND_FILE, save, g_profile, "FILE", NULL,
+         "write the counts to a profile file"),
+    VALUE("load", 0, CMD_STATS, KIND_FILES, load, g_profile, "FILE", NULL,
+         "begin with the counts of a profile file of this model; may be repeated, the counts are added up"),
+    VALUE("names", 0, CMD_STATS, KIND_TEXT, names, g_profile, "A,B,...", NULL,
+         "names of the classes, in order; without it the names of the files"),
+    FLAG("outputs", 0, CMD_STATS, outputs, g_profile,
+         "also measure the experts' outputs (saliency, super experts); takes longer"),
+    NUMBER("top", 0, CMD_STATS, KIND_INT, top, g_profile, "N", "3", 1, 1000,
+         "how many of the busiest and laziest experts, and of those tied to a class, to name"),
+
+    VALUE("against", 0, CMD_STEER, KIND_FILES, against, g_find, "FILE", NULL,
+         "text to compare with; may be repeated"),
+    VALUE("mark", 0, CMD_STEER, KIND_TEXTS, marks, g_find, "TEXT", NULL,
+         "look for the experts of this text's tokens, wherever they come in the files; may be repeated"),
+    FLAG("lines", 0, CMD_STEER, lines, g_find, "every line of a file is a prompt of its own"),
+    CHOICE("by", 0, CMD_STEER, by, g_find, "MEASURE", NULL, "npmi diff rate",
+         "how experts are ranked: npmi (mutual information, RICE), diff (choices per prompt less those in "
+         "--against, MoTE), rate (the same per token); without it npmi for --mark, else rate"),
+    NUMBER("top", 0, CMD_STEER, KIND_INT, top, g_find, "N", "10", 1, 100000, "how many experts to take"),
+    VALUE("set", 0, CMD_STEER, KIND_TEXT, set, g_find, "WHAT", "pre:64",
+         "what the steering file does with them, as for --edit: pre:64 listens to them more, drop, ban and "
+         "gain:0 switch them off, force always takes them"),
+    SEED("control", 0, CMD_STEER, control, has_control, g_find, "SEED",
+         "instead of those found take as many others, drawn at random in the same layers"),
+    VALUE("output", 'o', CMD_STEER, KIND_FILE, output, g_find, "FILE", NULL,
+         "write the steering file"),
 
     VALUE("type", 0, CMD_QUANTIZE, KIND_TEXT, type, g_quant, "NAME", "Q4_K_M",
          "tensor type or mix of types to write; --list names all"),

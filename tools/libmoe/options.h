@@ -40,7 +40,7 @@ struct settings {
     bool has_seed, ignore_end;
     const char *samplers;
     /* info */
-    bool tensors, meta, kernels, layers;
+    bool tensors, meta, kernels, layers, policies;
     /* bench */
     struct int_list prompts, contexts, thread_list;
     int32_t generate, repetitions;
@@ -53,6 +53,17 @@ struct settings {
     const char *type;
     struct text_list rules;
     bool force, list;
+    /* routing */
+    const char *route, *route_file, *steer, *save_steering, *contrast;
+    struct text_list edits, disable;
+    double contrast_alpha, contrast_beta;
+    /* trace, stats, steer */
+    const char *output, *from, *format, *html, *save, *names, *by, *set;
+    struct text_list texts, load, against, marks;
+    bool analyse, logits, weights, outputs, lines;
+    int32_t top, experts;
+    uint64_t control;
+    bool has_control;
     /* output */
     bool json, stats, quiet, verbose;
 };
@@ -67,7 +78,8 @@ enum option_kind {
     KIND_FILE,
     KIND_CHOICE,
     KIND_INTS,
-    KIND_TEXTS
+    KIND_TEXTS,
+    KIND_FILES
 };
 
 struct option {
@@ -87,6 +99,16 @@ struct option {
 
 extern const struct option options[];
 extern const size_t n_options;
+
+/* Kinds whose values are names of files, and kinds that may be given several times. */
+static inline bool takes_file(const struct option *o)
+{
+    return o->kind == KIND_FILE || o->kind == KIND_FILES;
+}
+static inline bool may_repeat(const struct option *o)
+{
+    return o->kind == KIND_TEXTS || o->kind == KIND_FILES;
+}
 
 /* Fills *s for a command from argv[0..argc) (what follows the subcommand; reordered). CODE_OK or CODE_USAGE
  * with a message. */

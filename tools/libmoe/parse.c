@@ -107,6 +107,8 @@ static int bad_value(const struct command *c, const struct option *o, const char
         return usage_error(c, "--%s takes %s from %.6g to %.6g%s; not `%s`", o->name,
                            o->kind == KIND_REAL ? "a number" : "a whole number", o->lo, o->hi,
                            o->kind == KIND_INTS ? ", or several with commas" : "", value);
+    case KIND_TEXTS:
+    case KIND_FILES: return usage_error(c, "--%s can be given %d times", o->name, LIST_MAX);
     case KIND_BYTES: return usage_error(c, "--%s takes a size such as 500M or 2G; not `%s`", o->name, value);
     default: return usage_error(c, "--%s: wrong value `%s`", o->name, value);
     }
@@ -191,6 +193,7 @@ static bool store(struct settings *s, const struct option *o, const char *value)
     case KIND_FILE: *(const char **)field = value; return true;
     case KIND_INTS: return parse_ints(o, value, field);
     case KIND_TEXTS:
+    case KIND_FILES:
         if (texts->n == LIST_MAX) return false;
         texts->v[texts->n++] = value;
         return true;

@@ -8,13 +8,12 @@
  * token has nothing before it and is not scored. Reported: mean negative log-likelihood (nats), its standard
  * error (tokens taken as independent), exp of it, bits per byte.
  */
+#include "corpus.h"
 #include "interrupt.h"
 #include "json.h"
 #include "out.h"
 #include "progress.h"
-#include "setup.h"
 #include "term.h"
-#include "text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -132,48 +131,6 @@ static int score_text(struct scorer *p, const struct tokens *text, moe_token ope
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------- voices */
-
-/* The voice named by a file's name without directory and ending, or by what follows its last dash-separated
- * prefix. */
-static const char *voice_of_file(const moe_model *m, const char *path)
-{
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    for (;;) {
-        const size_t len = strcspn(base, ".");
-        for (uint64_t i = 0; i < voice_count(m); i++) {
-            const char *name = voice_name(m, i);
-            if (name && strlen(name) == len && memcmp(name, base, len) == 0) return name;
-        }
-        base = strchr(base, '-');
-        if (!base) return NULL;
-        base++;
-    }
-}
-
-static int opening(struct scorer *p, const char *path, moe_token *out)
-{
-    const char *name = p->s->voice;
-    moe_token first[8]; /* one, in every tokenizer known */
-    size_t n = 0;
-    int code;
-    if (name && strcmp(name, "auto") == 0) {
-        name = voice_of_file(p->model, path);
-        if (!name) {
-            complain("no voice goes with the file name %s; --voice NAME or none", path);
-            return CODE_FAIL;
-        }
-    }
-    if (name) {
-        code = voice_token(p->model, name, out);
-        if (code != CODE_OK || *out != MOE_TOKEN_NONE) return code;
-    }
-    /* Does the model want a token at the beginning of a text? */
-    if (moe_tokenizer_encode(p->tok, "", 0, MOE_ENCODE_BOS, first, 8, &n) == MOE_OK && n == 1)
-        *out = first[0];
-    return CODE_OK;
-}
-
 /* ------------------------------------------------------------------------------------------------- output */
 
 static void show(struct scorer *p, const char *key, const char *name, const struct tally *t)
@@ -211,7 +168,7 @@ static int score_file(struct scorer *p, const char *path)
     int status = MOE_OK, code = CODE_FAIL;
     if (read_file(&text, path) &&
         tokens_add_text(&ids, p->tok, text.v, text.n, p->s->special ? MOE_ENCODE_SPECIAL : 0))
-        code = opening(p, path, &open);
+        code = text_opening(p->s, p->model, path, &open);
     else if (interrupted())
         code = CODE_INTERRUPTED;
     if (code == CODE_OK) {
@@ -267,9 +224,7 @@ static int make_session(struct scorer *p)
     moe_session_options o;
     const int status = moe_model_get_info(p->model, &info);
     if (status != MOE_OK) return report(status, "cannot describe the model");
-    p->window = s->ctx                                        ? (size_t)s->ctx
-                : info.n_ctx_train && info.n_ctx_train < 4096 ? info.n_ctx_train
-                                                              : 4096;
+    p->window = text_window(s, &info);
     p->stride = s->stride ? (size_t)s->stride : p->window / 2;
     if (p->window < 2 || p->stride == 0 || p->stride >= p->window)
         return usage_error(s->command, "--stride must be smaller than the window of %zu tokens", p->window);

@@ -46,6 +46,7 @@ static int prefill(struct job *j)
     }
     progress_begin("reading the prompt", false);
     status = eval_tokens(j->answer.session, j->ids.v, j->ids.n);
+    if (status == MOE_OK && j->answer.weak) status = eval_tokens(j->answer.weak, j->ids.v, j->ids.n);
     progress_end();
     if (status == MOE_E_FULL)
         return report(status, "the prompt (%zu tokens) does not fit the context", j->ids.n);
@@ -141,8 +142,11 @@ int cmd_run(const struct settings *s)
     if (code == CODE_OK && (j.answer.tok = tokenizer_of(j.model)) == NULL) code = CODE_FAIL;
     if (code == CODE_OK) code = encode_prompt(&j);
     if (code == CODE_OK) code = open_session(s, j.model, &o, &j.answer.session);
+    if (code == CODE_OK) code = open_weak(s, j.answer.session, &o, &j.answer.weak);
+    j.answer.contrast = contrast_settings(s);
     if (code == CODE_OK) code = generate(&j);
     interrupt_target(NULL);
+    moe_session_free(j.answer.weak);
     moe_session_free(j.answer.session);
     moe_sampler_free(j.answer.sampler);
     moe_model_release(j.model);

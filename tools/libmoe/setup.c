@@ -7,6 +7,7 @@
 #include "interrupt.h"
 #include "out.h"
 #include "progress.h"
+#include "routing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,13 +118,45 @@ int open_model(const struct settings *s, uint32_t flags, moe_model **out)
 int open_session(const struct settings *s, moe_model *m, const moe_session_options *o, moe_session **out)
 {
     const int status = moe_session_create(out, m, o);
-    (void)s;
+    int code;
     if (status != MOE_OK) {
         *out = NULL;
         return report(status, "cannot make a session");
     }
-    interrupt_target(*out);
-    return CODE_OK;
+    code = routing_apply(s, *out);
+    if (code != CODE_OK) {
+        moe_session_free(*out);
+        *out = NULL;
+    } else {
+        interrupt_target(*out);
+    }
+    return code;
+}
+
+int open_weak(const struct settings *s, const moe_session *strong, const moe_session_options *o,
+              moe_session **out)
+{
+    moe_router *all;
+    int status;
+    *out = NULL;
+    if (!s->contrast) return CODE_OK;
+    status = moe_session_create(out, moe_session_model(strong), o);
+    if (status == MOE_OK) status = moe_session_copy_routing(*out, strong);
+    if (status == MOE_OK) status = moe_session_router(*out, MOE_ALL_LAYERS, &all);
+    if (status == MOE_OK) status = moe_router_set_named(all, s->contrast);
+    if (status == MOE_OK) return CODE_OK;
+    status = report(status, "--contrast %s", s->contrast);
+    moe_session_free(*out);
+    *out = NULL;
+    return status;
+}
+
+moe_contrast contrast_settings(const struct settings *s)
+{
+    moe_contrast c = MOE_CONTRAST_INIT;
+    c.alpha = (float)s->contrast_alpha;
+    c.beta = (float)s->contrast_beta;
+    return c;
 }
 
 const moe_tokenizer *tokenizer_of(const moe_model *m)

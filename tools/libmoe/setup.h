@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Settings to library objects: which model, the session, the sampler, the voice. Each says what went wrong.
- */
+/* Settings to library objects: which model, the session and its routing, the sampler, the voice. Each says
+ * what went wrong. */
 #ifndef SETUP_H
 #define SETUP_H
 
@@ -9,7 +9,12 @@
 /* All return an exit code; on failure *out is NULL and the message has been given. */
 int open_model(const struct settings *s, uint32_t flags, moe_model **out);
 int open_session(const struct settings *s, moe_model *m, const moe_session_options *o, moe_session **out);
+/* The second session of --contrast, routed as `strong` and then by that rule; *out is NULL without the
+ * option. */
+int open_weak(const struct settings *s, const moe_session *strong, const moe_session_options *o,
+              moe_session **out);
 int open_sampler(const struct settings *s, moe_sampler **out, uint64_t *seed);
+moe_contrast contrast_settings(const struct settings *s);
 
 /* Path of the model: --model, the file argument of a command that has one, $LIBMOE_MODEL, or the bundled one.
  * NULL if none. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What all parts of the command-line tool share: exit codes, the table of subcommands, messages. The tool
- * uses nothing but the public header. Results go to stdout (out.h), everything else to stderr.
+ * uses nothing but the public headers. Results go to stdout (out.h), everything else to stderr.
  */
 #ifndef TOOL_H
 #define TOOL_H
@@ -35,6 +35,9 @@ struct settings;
 #define CMD_TOKENIZE   32u
 #define CMD_PERPLEXITY 64u
 #define CMD_QUANTIZE   128u
+#define CMD_TRACE      256u
+#define CMD_STATS      512u
+#define CMD_STEER      1024u
 
 struct command {
     unsigned bit;
@@ -58,6 +61,9 @@ int cmd_bench(const struct settings *s);
 int cmd_tokenize(const struct settings *s);
 int cmd_perplexity(const struct settings *s);
 int cmd_quantize(const struct settings *s);
+int cmd_trace(const struct settings *s);
+int cmd_stats(const struct settings *s);
+int cmd_steer(const struct settings *s);
 
 /* help.c and generate.c: texts made from the tables */
 void help_tool(void);
