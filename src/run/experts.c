@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "run/steps.h"
+#include "study/profile.h"
 
 /* Member 0 sets up a run of jobs on the shared description; all see it after the next meeting. `like`: whose
  * shapes all have. */
@@ -142,6 +143,44 @@ static void scale_inputs(moe_session *s, moe__worker *w, const moe__run_step *st
     moe__work_next(w);
 }
 
+/* ---- outputs, for the profile ---- */
+
+static int measures(const moe_session *s) { return s->profile && moe__profile_wants_outputs(s->profile); }
+
+/* Raw outputs of a row's pairs. */
+static void measure_row(moe_session *s, uint32_t row, size_t dim)
+{
+    const moe__measured *m = &s->measured;
+    const uint32_t first = s->routes.offset[s->dispatch.row];
+    for (uint32_t p = s->routes.offset[row]; p < s->routes.offset[row + 1]; p++) {
+        const float *y = moe__dispatch_result(&s->dispatch, &s->routes, row, p, s->slot_out, dim);
+        const uint32_t i = p - first;
+        if (y) moe__profile_measure(y, dim, &m->norm[i], &m->max[i], &m->channel[i]);
+    }
+}
+
+/* Member 0, behind the meeting: hands over what the tile's pairs gave, leaving out those that gave nothing.
+ */
+static void report_tile(moe_session *s, uint32_t layer, size_t dim)
+{
+    const moe__measured *m = &s->measured;
+    const uint32_t first = s->routes.offset[s->dispatch.row];
+    uint32_t n = 0;
+    for (uint32_t row = s->dispatch.row; row < s->dispatch.row + s->dispatch.n_rows; row++)
+        for (uint32_t p = s->routes.offset[row]; p < s->routes.offset[row + 1]; p++) {
+            if (!moe__dispatch_result(&s->dispatch, &s->routes, row, p, s->slot_out, dim)) continue;
+            m->norm[n] = m->norm[p - first];
+            m->max[n] = m->max[p - first];
+            m->channel[n] = m->channel[p - first];
+            m->expert[n] = s->routes.expert[p];
+            m->weight[n++] = s->routes.weight[p];
+        }
+    const moe__outputs o = {n, m->expert, m->weight, m->norm, m->max, m->channel};
+    moe__profile_outputs(s->profile, layer, &o);
+}
+
+/* ---- the step ---- */
+
 /* Tiles of rows: plan and acquire, compute, combine in order of rank, release. */
 void moe__op_experts(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
@@ -157,11 +196,13 @@ void moe__op_experts(moe_session *s, moe__worker *w, const moe__run_step *step)
             const uint32_t r = row + (uint32_t)i;
             moe__dispatch_combine(&s->dispatch, &s->routes, &s->m->k, r, s->slot_out, moe__row(out, r),
                                   out->width);
+            if (measures(s)) measure_row(s, r, out->width);
         }
         if (w->index == 0) release_groups(s);
         next =
             row + s->dispatch.n_rows; /* read before the meeting: behind it member 0 may plan the next tile */
         moe__work_next(w);
+        if (w->index == 0 && measures(s)) report_tile(s, step->layer, out->width);
     }
 }
 

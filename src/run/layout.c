@@ -149,6 +149,11 @@ static void carve_experts(moe_session *s, moe__carve *c)
     s->mid_act[MOE_ACT_Q8_32] = moe__carve_take(c, s->mid_floats / 32 + 1, sizeof(moe__act32));
     s->mid_act[MOE_ACT_Q8_256] = moe__carve_take(c, s->mid_floats / 256 + 1, sizeof(moe__act256));
     MOE_CARVE(c, s->slot_out, pairs * h->dim);
+    MOE_CARVE(c, s->measured.norm, pairs);
+    MOE_CARVE(c, s->measured.max, pairs);
+    MOE_CARVE(c, s->measured.channel, pairs);
+    MOE_CARVE(c, s->measured.expert, pairs);
+    MOE_CARVE(c, s->measured.weight, pairs);
     MOE_CARVE(c, s->shared_gate, n);
 }
 

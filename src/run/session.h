@@ -59,6 +59,14 @@ typedef struct moe__layer_hook {
 #define MOE_PARK_ROUTE 1u /* serial policies, the observer, profile, kept routes, expert functions */
 #define MOE_PARK_HOOK  2u /* layer hooks */
 
+/* Outputs of a tile's pairs, [max_slots] each; first by pair, then without gaps. */
+typedef struct moe__measured {
+    float *norm, *max;
+    uint32_t *channel;
+    uint32_t *expert;
+    float *weight;
+} moe__measured;
+
 typedef struct moe__observer {
     int (*fn)(const moe_route_view *v, void *user);
     void *user;
@@ -105,6 +113,7 @@ struct moe_session {
     void *mid_act[MOE_N_ACTS];
     uint64_t mid_floats;
     float *slot_out;    /* [max_slots][dim] results of pairs */
+    moe__measured measured; /* of the tile's pairs, for the profile */
     float *shared_gate; /* [n_batch_max] */
     uint32_t max_slots;
 
