@@ -42,6 +42,7 @@ void moe__model_count(moe_model *m)
                                .file_type = main_type(m->file),
                                .n_layers = h->n_layers,
                                .n_experts = h->n_experts,
+                               .n_null = h->n_null,
                                .n_shared = h->dim_ff_shared != 0,
                                .top_k = h->top_k,
                                .dim = h->dim,

@@ -48,6 +48,8 @@ static const tiny_tensor tiny_tensors[] = {
     {"blk.1.ffn_down_exps.weight", MOE_TYPE_Q8_0, 3, {TINY_DIM, TINY_DIM, TINY_EXPERTS}},
 };
 enum { TINY_TENSORS = sizeof tiny_tensors / sizeof tiny_tensors[0] };
+/* Numbers of tensors that only some files have, for tiny_value(). */
+enum { TINY_LOGIT_BIAS = 71, TINY_SELECT_BIAS = 73 };
 
 /* What is wrong with the file; zero = nothing. Names are those of tensors or keys. */
 typedef struct tiny_fault {
@@ -60,6 +62,9 @@ typedef struct tiny_fault {
     const char *nan_tensor; /* a tensor with a NaN in element nan_at (F32 and F16 only) */
     uint32_t nan_at;
     uint32_t top_k; /* 0 = 2 */
+    /* not faults: routers of other kinds */
+    uint32_t gating, n_groups, top_groups, n_null; /* keys; n_null adds rows to the router */
+    int logit_bias, select_bias;                   /* tensors [TINY_EXPERTS] */
 } tiny_fault;
 
 static inline int tiny_is(const char *a, const char *b) { return a && strcmp(a, b) == 0; }
@@ -117,6 +122,10 @@ static inline void tiny_put_keys(bytes *b, const tiny_fault *f, uint64_t *n)
         {"expert_count", TINY_EXPERTS},
         {"expert_used_count", f->top_k ? f->top_k : 2},
         {"expert_feed_forward_length", TINY_DIM},
+        {"expert_gating_func", f->gating},
+        {"expert_group_count", f->n_groups},
+        {"expert_group_used_count", f->top_groups},
+        {"expert_null_count", f->n_null},
     };
     char name[64];
     const float eps = 1e-6f;
@@ -124,7 +133,7 @@ static inline void tiny_put_keys(bytes *b, const tiny_fault *f, uint64_t *n)
     put_kv_str(b, "general.name", "tiny");
     *n = 2;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        if (tiny_is(f->no_key, keys[i].name)) continue;
+        if (tiny_is(f->no_key, keys[i].name) || (i >= 10 && keys[i].value == 0)) continue;
         snprintf(name, sizeof name, "qwen3moe.%s", keys[i].name);
         put_kv_u32(b, name, keys[i].value);
         ++*n;
@@ -163,8 +172,8 @@ static inline void tiny_put_samples(bytes *b, uint64_t *n)
 static inline bytes tiny_model(const tiny_fault *f)
 {
     bytes keys = {0}, b = {0};
-    tiny_tensor t[TINY_TENSORS + 1];
-    size_t number[TINY_TENSORS + 1], n = 0;
+    tiny_tensor t[TINY_TENSORS + 3];
+    size_t number[TINY_TENSORS + 3], n = 0;
     uint64_t n_keys, at = 0;
     for (size_t i = 0; i < TINY_TENSORS; i++) {
         if (tiny_is(f->no_tensor, tiny_tensors[i].name)) continue;
@@ -172,11 +181,20 @@ static inline bytes tiny_model(const tiny_fault *f)
         t[n] = tiny_tensors[i];
         for (uint32_t d = t[n].n_dims; d < 4; d++) t[n].dim[d] = 1;
         if (tiny_is(f->wide, t[n].name)) t[n].dim[t[n].n_dims > 1]++;
+        if (tiny_is("blk.1.ffn_gate_inp.weight", t[n].name)) t[n].dim[1] += f->n_null;
         n++;
     }
     if (f->extra) {
         number[n] = TINY_TENSORS;
         t[n++] = (tiny_tensor){f->extra, MOE_TYPE_F32, 1, {TINY_DIM, 1, 1, 1}};
+    }
+    if (f->logit_bias) {
+        number[n] = TINY_LOGIT_BIAS;
+        t[n++] = (tiny_tensor){"blk.1.ffn_gate_inp.bias", MOE_TYPE_F32, 1, {TINY_EXPERTS, 1, 1, 1}};
+    }
+    if (f->select_bias) {
+        number[n] = TINY_SELECT_BIAS;
+        t[n++] = (tiny_tensor){"blk.1.exp_probs_b.bias", MOE_TYPE_F32, 1, {TINY_EXPERTS, 1, 1, 1}};
     }
     tiny_put_keys(&keys, f, &n_keys);
     tiny_put_samples(&keys, &n_keys);
