@@ -45,8 +45,8 @@ int moe_trace_set_shape(moe_trace *t, uint32_t n_layers, uint32_t n_experts)
     moe__clear_error();
     MOE_ARG(t != NULL);
     if (n_layers - 1 >= MOE_TRACE_LAYERS_MAX || n_experts - 1 >= MOE_TRACE_EXPERTS_MAX)
-        return MOE_FAIL(INVALID, "moe_trace_set_shape: %u layers, %u experts: expected 1 to %u, 1 to %u", n_layers,
-                        n_experts, MOE_TRACE_LAYERS_MAX, MOE_TRACE_EXPERTS_MAX);
+        return MOE_FAIL(INVALID, "moe_trace_set_shape: %u layers, %u experts: expected 1 to %u, 1 to %u",
+                        n_layers, n_experts, MOE_TRACE_LAYERS_MAX, MOE_TRACE_EXPERTS_MAX);
     if (t->fixed || t->n_tokens || t->n_pending)
         return MOE_FAIL(STATE, "moe_trace_set_shape: the trace has a %s", t->fixed ? "model" : "token");
     return moe__trace_shape(t, n_layers, n_experts);
@@ -74,7 +74,8 @@ int moe_trace_observe(const moe_route_view *v, void *trace)
     if (!t->layer) return MOE_FAIL(STATE, "moe_trace_observe: the trace has no shape: moe_trace_set_shape()");
     if (view.n_rows == 0) return MOE_FAIL(INVALID, "moe_trace_observe: layer %u: no rows", view.layer);
     if (view.n_experts != t->n_experts || (view.n_logits && view.n_logits < view.n_experts))
-        return MOE_FAIL(INVALID, "moe_trace_observe: layer %u: %u experts, %u logits: the trace has %u experts",
+        return MOE_FAIL(INVALID,
+                        "moe_trace_observe: layer %u: %u experts, %u logits: the trace has %u experts",
                         view.layer, view.n_experts, view.n_logits, t->n_experts);
     if (((t->flags & MOE_TRACE_WEIGHTS) && !view.weight) || ((t->flags & MOE_TRACE_LOGITS) && !view.logits))
         return MOE_FAIL(INVALID, "moe_trace_observe: layer %u: weights or logits are missing", view.layer);
@@ -186,7 +187,8 @@ int moe_trace_cache(const moe_trace *t, int policy, uint32_t layer, uint32_t win
     if (kind < MOE_CACHE_LRU || kind > MOE_CACHE_SCH)
         return MOE_FAIL(INVALID, "moe_trace_cache: policy %d is not known", policy);
     if ((kind == MOE_CACHE_SCH) != (window != 0))
-        return MOE_FAIL(INVALID, "moe_trace_cache: window %u: MOE_CACHE_SCH needs one, others take 0", window);
+        return MOE_FAIL(INVALID, "moe_trace_cache: window %u: MOE_CACHE_SCH needs one, others take 0",
+                        window);
     for (size_t i = 0; i < n; i++)
         if (capacity[i] == 0) return MOE_FAIL(INVALID, "moe_trace_cache: capacity %zu is 0", i);
     const int warm = kind == MOE_CACHE_SCH || (policy & MOE_CACHE_WARM);

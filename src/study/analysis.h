@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a trace tells: reuse, segment routing (SRP), caches. All of it looks at uses: the experts that a token has in a
- * layer, each once, those of weight 0 (chosen, dropped, never computed) left out where weights are recorded.
- * docs/studying-routing.md has the formulas.
+ * What a trace tells: reuse, segment routing (SRP), caches. All of it looks at uses: the experts that a token
+ * has in a layer, each once, those of weight 0 (chosen, dropped, never computed) left out where weights are
+ * recorded. docs/studying-routing.md has the formulas.
  */
 #ifndef MOE_STUDY_ANALYSIS_H
 #define MOE_STUDY_ANALYSIS_H
@@ -13,11 +13,11 @@
 typedef struct moe__uses {
     const moe_trace *t;
     const moe__trace_layer *l;
-    uint32_t *mark;  /* [n_experts] last round in which an expert was seen */
+    uint32_t *mark; /* [n_experts] last round in which an expert was seen */
     uint32_t round;
-    uint32_t *id;    /* [max_k] uses of the token asked for last, in order of rank */
-    uint32_t token;  /* the one behind it */
-    uint64_t first;  /* its first pair */
+    uint32_t *id;   /* [max_k] uses of the token asked for last, in order of rank */
+    uint32_t token; /* the one behind it */
+    uint64_t first; /* its first pair */
 } moe__uses;
 
 int moe__uses_init(moe__uses *u, const moe_trace *t);
@@ -28,8 +28,8 @@ void moe__uses_layer(moe__uses *u, uint32_t l);
 uint32_t moe__uses_of(moe__uses *u, uint32_t i);
 
 /*
- * Tokens by request: order [n_tokens] holds their numbers, request r's from first[r] to first[r + 1], in the order
- * recorded; first [n_requests + 1]. The caller frees both.
+ * Tokens by request: order [n_tokens] holds their numbers, request r's from first[r] to first[r + 1], in the
+ * order recorded; first [n_requests + 1]. The caller frees both.
  */
 int moe__trace_order(const moe_trace *t, uint32_t **order, uint32_t **first);
 

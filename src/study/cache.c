@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hit rates of caches that evict by a priority: LFU, Belady, segment cache (SCH). One walk over the trace serves all
- * sizes; each size has a heap of what it holds, with the least worth on top. Time O(uses * sizes * log size); memory
- * O(sizes * experts), plus for Belady O(experts * sqrt(tokens)).
+ * Hit rates of caches that evict by a priority: LFU, Belady, segment cache (SCH). One walk over the trace
+ * serves all sizes; each size has a heap of what it holds, with the least worth on top. Time O(uses * sizes *
+ * log size); memory O(sizes * experts), plus for Belady O(experts * sqrt(tokens)).
  *
- * A step is the uses G of one token in one layer. All of G is looked up first. Then a cache of c experts lets go, of
- * what it holds besides G, the least worthy until G fits (all of it, if G alone is larger), takes G in, and if that is
- * more than c, lets go the least worthy of G. So no expert goes while it is in use, as in an engine that holds what it
- * computes with; and of all policies that obey this rule, Belady's has the most hits at every size.
+ * A step is the uses G of one token in one layer. All of G is looked up first. Then a cache of c experts lets
+ * go, of what it holds besides G, the least worthy until G fits (all of it, if G alone is larger), takes G
+ * in, and if that is more than c, lets go the least worthy of G. So no expert goes while it is in use, as in
+ * an engine that holds what it computes with; and of all policies that obey this rule, Belady's has the most
+ * hits at every size.
  *
  * Worth, smaller goes first; `last` is the number of the last use, so that no two are equal:
  *     LFU     (uses so far, last)
@@ -43,10 +44,10 @@ typedef struct cache_sim {
     uint64_t n_uses;    /* so far */
     uint32_t n_seen;    /* experts used so far */
     /* Belady: next uses are filled in block by block, from tables kept at the ends of blocks */
-    uint32_t block;     /* tokens */
-    uint32_t *table;    /* [blocks][n_units] token of the first use behind a block */
-    uint32_t *coming;   /* [n_units] the same, while a block is walked backwards */
-    uint32_t *next;     /* [block * pairs of a token] next use of each use of the block */
+    uint32_t block;   /* tokens */
+    uint32_t *table;  /* [blocks][n_units] token of the first use behind a block */
+    uint32_t *coming; /* [n_units] the same, while a block is walked backwards */
+    uint32_t *next;   /* [block * pairs of a token] next use of each use of the block */
     uint64_t cap_next;
     uint64_t *next_at;  /* [block * n_layers] where a step's begin */
     uint32_t *next_now; /* of the step at hand */
@@ -199,7 +200,8 @@ static int next_tables(cache_sim *s, moe__uses *u)
     const uint32_t n_blocks = (n_tokens + s->block - 1) / s->block;
     MOE_TRY(moe__alloc_array(a, (void **)&s->table, n_blocks, s->n_units * sizeof *s->table, "next uses"));
     MOE_TRY(MOE_NEW(a, &s->coming, s->n_units, "next uses"));
-    MOE_TRY(moe__alloc_array(a, (void **)&s->next_at, s->block, s->n_layers * sizeof *s->next_at, "next uses"));
+    MOE_TRY(
+        moe__alloc_array(a, (void **)&s->next_at, s->block, s->n_layers * sizeof *s->next_at, "next uses"));
     memset(s->coming, 0xff, s->n_units * sizeof *s->coming);
     for (uint32_t b = n_blocks; b-- > 0;) {
         const uint32_t first = b * s->block;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers in the order in which they first came: a hash map from 32-bit numbers (tokens, requests) to 0, 1, 2 ...
- * Open addressing, at most half full, no removal. Room is taken by reserve alone, so that put cannot fail for
- * want of memory.
+ * Numbers in the order in which they first came: a hash map from 32-bit numbers (tokens, requests) to 0, 1, 2
+ * ... Open addressing, at most half full, no removal. Room is taken by reserve alone, so that put cannot fail
+ * for want of memory.
  */
 #ifndef MOE_STUDY_IDMAP_H
 #define MOE_STUDY_IDMAP_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hit rates of LRU caches of all sizes in one pass: an access hits a cache of c experts exactly if fewer than c other
- * experts were used since its last use (Mattson et al. 1970, the stack distance). Marks on a time line, one for each
- * expert at its last use, are counted by a Fenwick tree: O(uses * log experts) time, O(experts) memory. When the time
- * line is full the marks move to its beginning.
+ * Hit rates of LRU caches of all sizes in one pass: an access hits a cache of c experts exactly if fewer than
+ * c other experts were used since its last use (Mattson et al. 1970, the stack distance). Marks on a time
+ * line, one for each expert at its last use, are counted by a Fenwick tree: O(uses * log experts) time,
+ * O(experts) memory. When the time line is full the marks move to its beginning.
  *
  * The experts that a token has in a layer are looked up together, before any of them moves to the front.
  */
@@ -12,20 +12,21 @@
 #include <string.h>
 
 typedef struct lru {
-    uint32_t n_units;  /* experts in play */
-    uint32_t n_slots;  /* of the time line */
-    uint32_t now;      /* next free slot */
-    uint32_t n_seen;   /* marks */
-    uint32_t *tree;    /* [n_slots + 1] Fenwick tree over marks */
-    uint32_t *slot;    /* [n_units] slot + 1 of an expert's mark, 0 = never used */
-    uint32_t *owner;   /* [n_slots] unit + 1 */
-    uint64_t *hist;    /* [n_units] accesses by distance */
+    uint32_t n_units; /* experts in play */
+    uint32_t n_slots; /* of the time line */
+    uint32_t now;     /* next free slot */
+    uint32_t n_seen;  /* marks */
+    uint32_t *tree;   /* [n_slots + 1] Fenwick tree over marks */
+    uint32_t *slot;   /* [n_units] slot + 1 of an expert's mark, 0 = never used */
+    uint32_t *owner;  /* [n_slots] unit + 1 */
+    uint64_t *hist;   /* [n_units] accesses by distance */
     uint64_t n_uses;
 } lru;
 
 static void lru_add(lru *c, uint32_t slot, uint32_t by)
 {
-    for (uint32_t i = slot + 1; i <= c->n_slots; i += i & (0 - i)) c->tree[i] += by; /* by = 1, or -1 modulo 2^32 */
+    for (uint32_t i = slot + 1; i <= c->n_slots; i += i & (0 - i))
+        c->tree[i] += by; /* by = 1, or -1 modulo 2^32 */
 }
 
 /* Marks at slots 0 .. slot. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A profile: counts and sums of every router and expert. Each layer with a router has the same set of arrays (see
- * the table in profile.c), all of 8-byte numbers, so that reset, merge, save and load are loops over a table. All
- * memory is taken when the profile is made, marks and reserve apart; what sessions call allocates nothing.
+ * A profile: counts and sums of every router and expert. Each layer with a router has the same set of arrays
+ * (see the table in profile.c), all of 8-byte numbers, so that reset, merge, save and load are loops over a
+ * table. All memory is taken when the profile is made, marks and reserve apart; what sessions call allocates
+ * nothing.
  */
 #ifndef MOE_STUDY_PROFILE_H
 #define MOE_STUDY_PROFILE_H
@@ -35,7 +36,16 @@ enum {
     PROF_OUT_CHANNEL,  /* u64 [n] where */
     N_PROF
 };
-enum { PROF_N_TOKENS, PROF_N_PAIRS, PROF_N_NULLS, PROF_N_DROPPED, PROF_N_BATCHES, PROF_N_PROBS, PROF_N_LBL, N_PROF_N };
+enum {
+    PROF_N_TOKENS,
+    PROF_N_PAIRS,
+    PROF_N_NULLS,
+    PROF_N_DROPPED,
+    PROF_N_BATCHES,
+    PROF_N_PROBS,
+    PROF_N_LBL,
+    N_PROF_N
+};
 enum { PROF_SUM_ENTROPY, PROF_SUM_TOP1, PROF_SUM_LBL, N_PROF_SUM };
 
 typedef union moe__prof_array {
@@ -50,31 +60,31 @@ typedef struct moe__prof_layer {
 
 struct moe_profile {
     moe__allocator alloc;
-    moe_model *m; /* retained; NULL for a loaded one that was given none */
+    moe_model *m;          /* retained; NULL for a loaded one that was given none */
     moe_profile_info info; /* shape and options; n_tokens is not kept here */
     uint32_t n_routers;
-    moe__prof_layer *layer;   /* [n_routers], ascending */
-    uint32_t *layer_at;       /* [info.n_layers] its router, or UINT32_MAX */
-    void *block;              /* owns the arrays below and those of the layers */
-    uint64_t *prompts;        /* [n_classes] */
-    double *row;              /* [n] probabilities of a token */
-    double *batch_prob;       /* [n] sums of a sub-batch */
-    uint64_t *batch_count;    /* [n] */
-    uint32_t cls;             /* of tokens without a mark */
-    moe__idmap marks;         /* tokens with a mark, past ones included */
-    uint32_t *mark_class;     /* [marks.cap] class, or UINT32_MAX */
-    moe__idmap tracked;       /* tokens whose experts are counted */
-    uint32_t n_tracked_max;   /* room for them: n_tokens_max, less in a loaded profile without a model */
-    uint32_t *tracked_count;  /* [n_tracked_max][n_routers][n] */
+    moe__prof_layer *layer;  /* [n_routers], ascending */
+    uint32_t *layer_at;      /* [info.n_layers] its router, or UINT32_MAX */
+    void *block;             /* owns the arrays below and those of the layers */
+    uint64_t *prompts;       /* [n_classes] */
+    double *row;             /* [n] probabilities of a token */
+    double *batch_prob;      /* [n] sums of a sub-batch */
+    uint64_t *batch_count;   /* [n] */
+    uint32_t cls;            /* of tokens without a mark */
+    moe__idmap marks;        /* tokens with a mark, past ones included */
+    uint32_t *mark_class;    /* [marks.cap] class, or UINT32_MAX */
+    moe__idmap tracked;      /* tokens whose experts are counted */
+    uint32_t n_tracked_max;  /* room for them: n_tokens_max, less in a loaded profile without a model */
+    uint32_t *tracked_count; /* [n_tracked_max][n_routers][n] */
 };
 
 /* What the experts of some (row, expert) pairs gave, before weight and gain. */
 typedef struct moe__outputs {
-    uint32_t n;             /* pairs */
-    const uint32_t *expert; /* [n] */
-    const float *weight;    /* [n] as applied */
-    const float *norm;      /* [n] Euclidean norm of the output */
-    const float *max;       /* [n] largest |element| */
+    uint32_t n;              /* pairs */
+    const uint32_t *expert;  /* [n] */
+    const float *weight;     /* [n] as applied */
+    const float *norm;       /* [n] Euclidean norm of the output */
+    const float *max;        /* [n] largest |element| */
     const uint32_t *channel; /* [n] where */
 } moe__outputs;
 
@@ -82,7 +92,10 @@ typedef struct moe__outputs {
 
 /* A sub-batch of one layer, on one thread. */
 void moe__profile_route(moe_profile *p, const moe_route_view *v);
-static inline int moe__profile_wants_outputs(const moe_profile *p) { return (p->info.flags & MOE_PROFILE_OUTPUTS) != 0; }
+static inline int moe__profile_wants_outputs(const moe_profile *p)
+{
+    return (p->info.flags & MOE_PROFILE_OUTPUTS) != 0;
+}
 /* norm, max and channel of one output row [n]; for the threads that computed it. The same bits everywhere. */
 void moe__profile_measure(const float *y, size_t n, float *norm, float *max, uint32_t *channel);
 /* Pairs of one layer, in a fixed order, on one thread. */
@@ -108,8 +121,8 @@ uint64_t moe__profile_tokens(const moe_profile *p);
 void moe__profile_router(const moe_profile *p, const moe__prof_layer *l, moe_router_profile *out);
 int moe__profile_read(const moe_profile *p, uint32_t layer, int what, double *dst, size_t cap, size_t *n);
 int moe__profile_super(const moe_profile *p, moe_expert_find *dst, size_t cap, size_t *n);
-int moe__profile_rank(const moe_profile *p, int by, uint32_t cls, uint32_t other, moe_expert_find *dst, size_t n,
-                      size_t *found);
+int moe__profile_rank(const moe_profile *p, int by, uint32_t cls, uint32_t other, moe_expert_find *dst,
+                      size_t n, size_t *found);
 /* nPMI of a class and an expert: uses together, of the expert, of the class, tokens in all. */
 double moe__profile_npmi(uint64_t both, uint64_t expert, uint64_t cls, uint64_t tokens);
 int moe__profile_save(const moe_profile *p, const char *path);

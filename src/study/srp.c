@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Segment routing best performance (Liang et al. 2026, arXiv 2505.16056). Windows of m tokens in a row, inside one
- * request, slide by one token. n = tokens of a window that use an expert. A rule "expected if n >= t" predicts the
- * expert for every token of the window:
+ * Segment routing best performance (Liang et al. 2026, arXiv 2505.16056). Windows of m tokens in a row,
+ * inside one request, slide by one token. n = tokens of a window that use an expert. A rule "expected if n >=
+ * t" predicts the expert for every token of the window:
  *
  *     M(t) = sum of n where n >= t      right predictions
  *     P(t) = m * windows where n >= t   predictions
  *     A    = sum of n                   uses
  *     SRP  = max over t of 2 M / (P + A),   rho = P / A at that t (the smallest on a tie)
  *
- * summed over windows, and over one expert, one layer or the model. Only a histogram of n is needed. For one expert
- * the windows are walked from use to use, where n changes, so that a layer costs O(uses), whatever m is.
+ * summed over windows, and over one expert, one layer or the model. Only a histogram of n is needed. For one
+ * expert the windows are walked from use to use, where n changes, so that a layer costs O(uses), whatever m
+ * is.
  */
 #include "study/analysis.h"
 
@@ -23,8 +24,8 @@ typedef struct srp_work {
     uint32_t *start;         /* [n_experts + 1] of an expert's uses */
     uint32_t *use;           /* [uses of the layer] places in `order`, ascending per expert */
     uint64_t cap_use;
-    uint64_t *hist;          /* [longest window + 1] windows by n */
-    uint32_t top;            /* largest n in hist */
+    uint64_t *hist; /* [longest window + 1] windows by n */
+    uint32_t top;   /* largest n in hist */
 } srp_work;
 
 /* Sums over what a level looks at, and what came of it. */
@@ -38,7 +39,8 @@ static int index_layer(srp_work *w, moe__uses *u, uint32_t layer)
 {
     const moe_trace *t = w->t;
     const moe__trace_layer *l = &t->layer[layer];
-    if (l->n_pairs > UINT32_MAX) return MOE_FAIL(NOMEM, "moe_trace_srp: more than 2^32 experts chosen in a layer");
+    if (l->n_pairs > UINT32_MAX)
+        return MOE_FAIL(NOMEM, "moe_trace_srp: more than 2^32 experts chosen in a layer");
     if (l->n_pairs > w->cap_use) {
         moe__free(&t->alloc, w->use);
         w->cap_use = 0;
@@ -151,8 +153,8 @@ static int srp_run(srp_work *w, moe__uses *u, uint32_t layer, int level, srp_sum
     for (uint32_t r = 0; r < w->t->requests.n; r++)
         if (w->first[r + 1] - w->first[r] > longest) longest = w->first[r + 1] - w->first[r];
     if (w->window > longest)
-        return MOE_FAIL(NOTFOUND, "moe_trace_srp: windows of %u tokens: the longest request has %u", w->window,
-                        longest);
+        return MOE_FAIL(NOTFOUND, "moe_trace_srp: windows of %u tokens: the longest request has %u",
+                        w->window, longest);
     MOE_TRY(MOE_NEW(a, &w->start, (size_t)w->t->n_experts + 2, "uses by expert"));
     MOE_TRY(MOE_NEW(a, &w->hist, (size_t)w->window + 1, "windows by uses"));
     MOE_TRY(srp_layers(w, u, layer, level, sum));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bytes of profile and trace files: little-endian numbers, XXH64 over everything before the last 8 bytes. Writing
- * goes to a temporary sibling that takes the name when whole; reading checks every length against what the file
- * still has before memory is taken for it.
+ * Bytes of profile and trace files: little-endian numbers, XXH64 over everything before the last 8 bytes.
+ * Writing goes to a temporary sibling that takes the name when whole; reading checks every length against
+ * what the file still has before memory is taken for it.
  */
 #ifndef MOE_STUDY_STREAM_H
 #define MOE_STUDY_STREAM_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See trace.h: memory of a trace, and taking views in. A view is checked and all its room taken before anything is
- * written, so that a refused one leaves the trace as it was (but for pending rows that it replaces).
+ * See trace.h: memory of a trace, and taking views in. A view is checked and all its room taken before
+ * anything is written, so that a refused one leaves the trace as it was (but for pending rows that it
+ * replaces).
  */
 #include "study/trace.h"
 
@@ -57,27 +58,31 @@ int moe__trace_room_row(moe_trace *t, uint32_t k)
 {
     if (k <= t->cap_row) return MOE_OK;
     const uint32_t cap = (uint32_t)grown(t->cap_row, k);
-    MOE_TRY(moe__realloc_array(&t->alloc, (void **)&t->row_expert, cap, sizeof *t->row_expert, "row of a trace"));
-    MOE_TRY(moe__realloc_array(&t->alloc, (void **)&t->row_weight, cap, sizeof *t->row_weight, "row of a trace"));
+    MOE_TRY(
+        moe__realloc_array(&t->alloc, (void **)&t->row_expert, cap, sizeof *t->row_expert, "row of a trace"));
+    MOE_TRY(
+        moe__realloc_array(&t->alloc, (void **)&t->row_weight, cap, sizeof *t->row_weight, "row of a trace"));
     t->cap_row = cap;
     return MOE_OK;
 }
 
 static int room_counts(moe_trace *t, moe__trace_layer *l, uint64_t cap)
 {
-    MOE_TRY(moe__realloc_array(&t->alloc, (void **)&l->start, (size_t)(cap / MOE_TRACE_RUN + 1), sizeof *l->start,
-                               "starts of a trace"));
+    MOE_TRY(moe__realloc_array(&t->alloc, (void **)&l->start, (size_t)(cap / MOE_TRACE_RUN + 1),
+                               sizeof *l->start, "starts of a trace"));
     return moe__realloc_array(&t->alloc, (void **)&l->k, (size_t)cap, sizeof *l->k, "counts of a trace");
 }
 
 int moe__trace_room_tokens(moe_trace *t, uint64_t n)
 {
     const moe__allocator *a = &t->alloc;
-    if (n > MOE_TRACE_TOKENS_MAX) return MOE_FAIL(NOMEM, "a trace has room for %u tokens", MOE_TRACE_TOKENS_MAX);
+    if (n > MOE_TRACE_TOKENS_MAX)
+        return MOE_FAIL(NOMEM, "a trace has room for %u tokens", MOE_TRACE_TOKENS_MAX);
     if (n <= t->cap_tokens) return MOE_OK;
     uint64_t cap = (grown(t->cap_tokens, n) + MOE_TRACE_RUN - 1) / MOE_TRACE_RUN * MOE_TRACE_RUN;
     if (cap > UINT32_MAX / 2) cap = (uint64_t)MOE_TRACE_TOKENS_MAX + MOE_TRACE_RUN;
-    MOE_TRY(moe__realloc_array(a, (void **)&t->request, (size_t)cap, sizeof *t->request, "requests of a trace"));
+    MOE_TRY(
+        moe__realloc_array(a, (void **)&t->request, (size_t)cap, sizeof *t->request, "requests of a trace"));
     MOE_TRY(moe__realloc_array(a, (void **)&t->pos, (size_t)cap, sizeof *t->pos, "positions of a trace"));
     MOE_TRY(moe__realloc_array(a, (void **)&t->token, (size_t)cap, sizeof *t->token, "tokens of a trace"));
     for (uint32_t l = 0; l < t->n_layers; l++)
@@ -94,7 +99,8 @@ int moe__trace_room_pairs(moe_trace *t, moe__trace_layer *l, uint64_t n_pairs)
         if (cap > SIZE_MAX) return MOE_FAIL(NOMEM, "%llu pairs of a trace", (unsigned long long)cap);
         MOE_TRY(moe__realloc_array(a, &l->id, (size_t)cap, t->id_bytes, "experts of a trace"));
         if (t->flags & MOE_TRACE_WEIGHTS)
-            MOE_TRY(moe__realloc_array(a, (void **)&l->weight, (size_t)cap, sizeof *l->weight, "weights of a trace"));
+            MOE_TRY(moe__realloc_array(a, (void **)&l->weight, (size_t)cap, sizeof *l->weight,
+                                       "weights of a trace"));
         l->cap_pairs = cap;
     }
     if ((t->flags & MOE_TRACE_LOGITS) && (uint64_t)t->n_tokens + t->n_pending > l->cap_logits) {
@@ -171,7 +177,8 @@ static int check_pair(const moe_trace *t, const moe_route_view *v, uint32_t row,
 }
 
 /* Checks all pairs; *pairs = those that are kept, *k = experts of all rows, or UINT32_MAX if they differ. */
-static int count_pairs(const moe_trace *t, const moe_route_view *v, uint64_t *pairs, uint32_t *k, uint32_t *max_k)
+static int count_pairs(const moe_trace *t, const moe_route_view *v, uint64_t *pairs, uint32_t *k,
+                       uint32_t *max_k)
 {
     *pairs = 0;
     *max_k = 0;
@@ -269,7 +276,8 @@ static void finish_rows(moe_trace *t)
         t->layer[l].n_pairs += t->layer[l].n_new;
         t->layer[l].n_new = 0;
     }
-    for (uint32_t r = 0; r < t->n_pending; r++) (void)moe__idmap_put(&t->requests, t->request[t->n_tokens + r]);
+    for (uint32_t r = 0; r < t->n_pending; r++)
+        (void)moe__idmap_put(&t->requests, t->request[t->n_tokens + r]);
     if (t->pending_k > t->max_k) t->max_k = t->pending_k;
     t->n_tokens += t->n_pending;
     t->next_pos += t->n_pending;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A trace in memory: what routers chose, token by token (docs/formats/trace.md). Layers hold their pairs apart, because
- * views come layer by layer. Expert numbers take one byte where 256 are enough, else two; weights are half precision;
- * logits stay f32, since a trace with logits is there to choose again from them.
+ * A trace in memory: what routers chose, token by token (docs/formats/trace.md). Layers hold their pairs
+ * apart, because views come layer by layer. Expert numbers take one byte where 256 are enough, else two;
+ * weights are half precision; logits stay f32, since a trace with logits is there to choose again from them.
  *
- * Rows of a sub-batch become tokens when the last layer has come; until then they are "pending" and invisible.
+ * Rows of a sub-batch become tokens when the last layer has come; until then they are "pending" and
+ * invisible.
  */
 #ifndef MOE_STUDY_TRACE_H
 #define MOE_STUDY_TRACE_H
@@ -39,7 +40,7 @@ struct moe_trace {
     uint32_t flags, n_layers, n_experts;
     uint32_t id_bytes; /* 1 or 2 */
     uint64_t fingerprint;
-    int fixed; /* the layers' numbers are the model's */
+    int fixed;               /* the layers' numbers are the model's */
     moe__trace_layer *layer; /* [n_layers]; NULL without a shape */
 
     uint32_t n_tokens; /* whole ones */
@@ -74,7 +75,10 @@ int moe__trace_save(const moe_trace *t, const char *path);
 int moe__trace_load(moe_trace **out, const char *path, const moe__allocator *a);
 
 /* Number of pairs, and the first, of token i. */
-static inline uint32_t moe__trace_k(const moe__trace_layer *l, uint32_t i) { return l->k ? l->k[i] : l->k_all; }
+static inline uint32_t moe__trace_k(const moe__trace_layer *l, uint32_t i)
+{
+    return l->k ? l->k[i] : l->k_all;
+}
 uint64_t moe__trace_first(const moe__trace_layer *l, uint32_t i);
 static inline uint32_t moe__trace_id(const moe_trace *t, const moe__trace_layer *l, uint64_t pair)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Trace files (docs/formats/trace.md). A load compares every length with what the file has before memory is taken for
- * it, checks every expert number and weight, and the sum last; the trace is handed out only then.
+ * Trace files (docs/formats/trace.md). A load compares every length with what the file has before memory is
+ * taken for it, checks every expert number and weight, and the sum last; the trace is handed out only then.
  */
 #include <string.h>
 
@@ -21,7 +21,8 @@ static int save_trace_layer(moe__out *o, const moe_trace *t, const moe__trace_la
     if (l->k) MOE_TRY(moe__out_array(o, l->k, n, sizeof *l->k));
     MOE_TRY(moe__out_array(o, l->id, pairs, t->id_bytes));
     if (t->flags & MOE_TRACE_WEIGHTS) MOE_TRY(moe__out_array(o, l->weight, pairs, sizeof *l->weight));
-    if (t->flags & MOE_TRACE_LOGITS) MOE_TRY(moe__out_array(o, l->logits, n * t->n_experts, sizeof *l->logits));
+    if (t->flags & MOE_TRACE_LOGITS)
+        MOE_TRY(moe__out_array(o, l->logits, n * t->n_experts, sizeof *l->logits));
     return MOE_OK;
 }
 
@@ -63,16 +64,18 @@ static int load_trace_head(moe__in *f, moe_trace *t, uint32_t *n_tokens)
     MOE_TRY(moe__in_u64(f, &t->fingerprint));
     MOE_TRY(moe__in_u32(f, &version));
     if (version != TRACE_VERSION)
-        return MOE_FAIL(VERSION, "%s: trace format version: expected %u, found %u", f->path, TRACE_VERSION, version);
+        return MOE_FAIL(VERSION, "%s: trace format version: expected %u, found %u", f->path, TRACE_VERSION,
+                        version);
     MOE_TRY(moe__in_u32(f, &t->flags));
     MOE_TRY(moe__in_u32(f, &n_layers));
     MOE_TRY(moe__in_u32(f, &n_experts));
     MOE_TRY(moe__in_u64(f, &n));
     if (t->flags & ~MOE_TRACE_KNOWN_FLAGS)
         return MOE_FAIL(FORMAT, "%s: trace flags %#x are not known", f->path, t->flags);
-    if (n_layers - 1 >= MOE_TRACE_LAYERS_MAX || n_experts - 1 >= MOE_TRACE_EXPERTS_MAX || n > MOE_TRACE_TOKENS_MAX)
-        return MOE_FAIL(FORMAT, "%s: a trace of %u layers, %u experts, %llu tokens", f->path, n_layers, n_experts,
-                        (unsigned long long)n);
+    if (n_layers - 1 >= MOE_TRACE_LAYERS_MAX || n_experts - 1 >= MOE_TRACE_EXPERTS_MAX ||
+        n > MOE_TRACE_TOKENS_MAX)
+        return MOE_FAIL(FORMAT, "%s: a trace of %u layers, %u experts, %llu tokens", f->path, n_layers,
+                        n_experts, (unsigned long long)n);
     *n_tokens = (uint32_t)n;
     MOE_TRY(moe__in_need(f, n_layers, 8, "layers"));
     return moe__trace_shape(t, n_layers, n_experts);
@@ -104,7 +107,8 @@ static int load_trace_tokens(moe__in *f, moe_trace *t, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         (void)moe__idmap_put(&t->requests, t->request[i]);
         if (t->token[i] < MOE_TOKEN_NONE || t->pos[i] < 0)
-            return MOE_FAIL(FORMAT, "%s: token %u: number %d at position %d", f->path, i, t->token[i], t->pos[i]);
+            return MOE_FAIL(FORMAT, "%s: token %u: number %d at position %d", f->path, i, t->token[i],
+                            t->pos[i]);
     }
     return MOE_OK;
 }
@@ -128,8 +132,8 @@ static int check_trace_pairs(const moe__in *f, const moe_trace *t, const moe__tr
 {
     for (uint64_t j = 0; j < l->n_pairs; j++) {
         if (moe__trace_id(t, l, j) >= t->n_experts)
-            return MOE_FAIL(FORMAT, "%s: layer %u: expert %u of %u", f->path, l->number, moe__trace_id(t, l, j),
-                            t->n_experts);
+            return MOE_FAIL(FORMAT, "%s: layer %u: expert %u of %u", f->path, l->number,
+                            moe__trace_id(t, l, j), t->n_experts);
         if (l->weight && (l->weight[j] & 0x7c00) == 0x7c00)
             return MOE_FAIL(FORMAT, "%s: layer %u: a weight is not finite", f->path, l->number);
     }
@@ -146,7 +150,8 @@ static int load_trace_layer(moe__in *f, moe_trace *t, moe__trace_layer *l, uint3
         if (n && l->k_all > t->max_k) t->max_k = l->k_all;
     }
     MOE_TRY(moe__in_need(f, l->n_pairs, pair, "pairs"));
-    if (t->flags & MOE_TRACE_LOGITS) MOE_TRY(moe__in_need(f, n, (uint64_t)t->n_experts * 4, "rows of logits"));
+    if (t->flags & MOE_TRACE_LOGITS)
+        MOE_TRY(moe__in_need(f, n, (uint64_t)t->n_experts * 4, "rows of logits"));
     t->n_pending = n; /* for which there must be room for logits */
     MOE_TRY(moe__trace_room_pairs(t, l, l->n_pairs));
     MOE_TRY(moe__in_array(f, l->id, (size_t)l->n_pairs, t->id_bytes));
