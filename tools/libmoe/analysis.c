@@ -164,6 +164,10 @@ void analysis_print(const moe_trace *t)
         print_segments(t);
         print_caches(t, &info, &u, false);
         print_caches(t, &info, &u, true);
+        out_format(
+            "segment: the cache knows the next %d tokens, and first uses hit while it has room (Liang et "
+            "al. 2026). optimum: knows\nthe future (Belady).\n",
+            SEGMENT_CACHE);
     }
     free(u.layer);
 }

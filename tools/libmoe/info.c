@@ -18,26 +18,40 @@ static const char *name_of(const char *const *names, size_t n, int32_t i)
 
 const char *score_name(int32_t i)
 {
-    static const char *const name[] = {NULL, "softmax", "identity"};
+    static const char *const name[] = {NULL, "softmax", "identity", "sigmoid", "sqrt-softplus", "entmax-1.5"};
     return name_of(name, sizeof name / sizeof *name, i);
 }
 
 const char *select_name(int32_t i)
 {
-    static const char *const name[] = {NULL, "top-k"};
+    static const char *const name[] = {NULL,    "top-k",  "top-p",       "threshold",
+                                       "ranks", "random", "sparsemixer", "hash",
+                                       "table", "all",    "fixed",       "expert-choice"};
     return name_of(name, sizeof name / sizeof *name, i);
 }
 
 const char *weight_name(int32_t i)
 {
-    static const char *const name[] = {NULL, "raw", "sum-to-one", "softmax-selected"};
+    static const char *const name[] = {NULL,      "raw", "sum-to-one", "softmax-selected",
+                                       "sigmoid", "one", "of-the-rule"};
     return name_of(name, sizeof name / sizeof *name, i);
 }
+
+const char *norm_name(int32_t i)
+{
+    static const char *const name[] = {"none", "sum", "clamped-sum", "p-norm"};
+    return name_of(name, sizeof name / sizeof *name, i);
+}
+
+static bool same_float(float a, float b) { return memcmp(&a, &b, sizeof a) == 0; }
 
 static bool same_route(const moe_route_spec *a, const moe_route_spec *b)
 {
     return a->score == b->score && a->select == b->select && a->weight == b->weight && a->top_k == b->top_k &&
-           memcmp(&a->scale, &b->scale, sizeof a->scale) == 0;
+           a->norm == b->norm && a->flags == b->flags && a->n_groups == b->n_groups &&
+           a->top_groups == b->top_groups && a->group_score == b->group_score && a->n_null == b->n_null &&
+           same_float(a->scale, b->scale) && same_float(a->temperature, b->temperature) &&
+           same_float(a->norm_eps, b->norm_eps) && same_float(a->epsilon, b->epsilon);
 }
 
 /* Last layer, from `first` on, whose recipe is the one of `first`. */
@@ -60,6 +74,21 @@ const char *meta_text(const moe_model *m, const char *key, const char *none)
 
 /* --------------------------------------------------------------------------------------------------- text */
 
+/* What most recipes do not have. */
+static void print_rest(const moe_route_spec *r)
+{
+    if (r->norm) out_format(", norm %s", norm_name(r->norm));
+    if (r->n_groups > 1)
+        out_format(", the best %lu of %lu groups by %s", (unsigned long)r->top_groups,
+                   (unsigned long)r->n_groups,
+                   r->group_score == MOE_GROUP_TOP2_SUM ? "their two best" : "their best");
+    if (r->n_null) out_format(", %lu null experts", (unsigned long)r->n_null);
+    if (r->temperature > 0.0f && !same_float(r->temperature, 1.0f))
+        out_format(", temperature %.6g", (double)r->temperature);
+    if (r->flags & MOE_ROUTE_ON_INPUT) out_text(", applied to the input");
+    out_text("\n");
+}
+
 static void print_routes(const moe_model *m, uint32_t n_layers)
 {
     for (uint32_t i = 0; i < n_layers; i++) {
@@ -67,9 +96,10 @@ static void print_routes(const moe_model *m, uint32_t n_layers)
         uint32_t last;
         if (moe_model_get_route(m, i, &r) != MOE_OK) continue;
         last = route_run(m, n_layers, i, &r);
-        out_format("%-16slayers %lu-%lu: score %s, select %s of %lu, weight %s, scale %.6g\n", "router",
+        out_format("%-16slayers %lu-%lu: score %s, select %s of %lu, weight %s, scale %.6g", "router",
                    (unsigned long)i, (unsigned long)last, score_name(r.score), select_name(r.select),
                    (unsigned long)r.top_k, weight_name(r.weight), (double)r.scale);
+        print_rest(&r);
         i = last;
     }
 }
@@ -103,6 +133,20 @@ static void print_tokenizer(const moe_model *m, const moe_model_info *info)
                                                               : "none");
 }
 
+/* Of the first MoE layer; --layers tells all. */
+static void print_measures(const moe_model *m, uint32_t n_layers)
+{
+    char a[TEXT_SIZE], b[TEXT_SIZE];
+    for (uint32_t i = 0; i < n_layers; i++) {
+        moe_layer_info l = MOE_LAYER_INFO_INIT;
+        if (moe_model_get_layer(m, i, &l) != MOE_OK || l.ffn_kind != MOE_FFN_MOE) continue;
+        out_format("%-16s%s in a layer, %s active; activation ratio %.2f %%, granularity %.3g\n", "sparsity",
+                   readable_count(a, l.n_params), readable_count(b, l.n_active), 100.0 * l.activation,
+                   l.granularity);
+        return;
+    }
+}
+
 static void print_summary(const moe_model *m, const moe_model_info *i, const char *path)
 {
     char a[TEXT_SIZE], b[TEXT_SIZE];
@@ -127,6 +171,7 @@ static void print_summary(const moe_model *m, const moe_model_info *i, const cha
     out_format("%-16s%lu heads of %lu, %lu for keys and values\n", "attention", (unsigned long)i->n_heads,
                (unsigned long)i->dim_head, (unsigned long)i->n_heads_kv);
     out_format("%-16s%lu tokens in training\n", "context", (unsigned long)i->n_ctx_train);
+    print_measures(m, i->n_layers);
     print_routes(m, i->n_layers);
     print_tokenizer(m, i);
     print_voices(m);
@@ -134,16 +179,25 @@ static void print_summary(const moe_model *m, const moe_model_info *i, const cha
 
 static void print_layers(const moe_model *m, uint32_t n)
 {
-    out_format("\n%5s  %-6s %8s %7s %7s %8s %6s %8s %6s\n", "layer", "kind", "experts", "shared", "width",
-               "shared w", "heads", "kv heads", "head");
+    char a[TEXT_SIZE], b[TEXT_SIZE];
+    out_format("\n%5s  %-5s %7s %6s %6s %8s %5s %8s %4s %10s %9s %10s %11s\n", "layer", "kind", "experts",
+               "shared", "width", "shared w", "heads", "kv heads", "head", "parameters", "active",
+               "activation", "granularity");
     for (uint32_t i = 0; i < n; i++) {
         moe_layer_info l = MOE_LAYER_INFO_INIT;
         if (moe_model_get_layer(m, i, &l) != MOE_OK) return;
-        out_format("%5lu  %-6s %8lu %7lu %7lu %8lu %6lu %8lu %6lu\n", (unsigned long)i,
+        out_format("%5lu  %-5s %7lu %6lu %6lu %8lu %5lu %8lu %4lu %10s %9s", (unsigned long)i,
                    l.ffn_kind == MOE_FFN_MOE ? "moe" : "dense", (unsigned long)l.n_experts,
                    (unsigned long)l.n_shared, (unsigned long)l.dim_ff, (unsigned long)l.dim_ff_shared,
-                   (unsigned long)l.n_heads, (unsigned long)l.n_heads_kv, (unsigned long)l.dim_head);
+                   (unsigned long)l.n_heads, (unsigned long)l.n_heads_kv, (unsigned long)l.dim_head,
+                   readable_count(a, l.n_params), readable_count(b, l.n_active));
+        if (l.ffn_kind == MOE_FFN_MOE)
+            out_format(" %8.2f %% %11.3g\n", 100.0 * l.activation, l.granularity);
+        else
+            out_format(" %10s %11s\n", "-", "-");
     }
+    out_text("activation: experts that a token uses, of all; granularity: 2 x model width / expert width "
+             "(Tian et al. 2025).\n");
 }
 
 const char *type_name(int32_t type)
@@ -212,6 +266,14 @@ static void print_kernels(void)
 
 /* -------------------------------------------------------------------------------------------------------- */
 
+static void print_policies(void)
+{
+    const char *name, *about;
+    out_format("\n%-16s what it does (keys: docs/routing.md)\n", "--route");
+    for (size_t i = 0; (name = moe_policy_name(i, &about)) != NULL; i++)
+        out_format("%-16s %s\n", name, about);
+}
+
 static void show_text(const struct settings *s, const moe_model *m, const moe_model_info *info,
                       const char *path)
 {
@@ -220,6 +282,7 @@ static void show_text(const struct settings *s, const moe_model *m, const moe_mo
     if (s->meta) print_meta(m);
     if (s->tensors) print_tensors(m);
     if (s->kernels) print_kernels();
+    if (s->policies) print_policies();
 }
 
 int cmd_info(const struct settings *s)

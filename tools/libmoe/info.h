@@ -5,10 +5,11 @@
 
 #include "options.h"
 
-/* Names of MOE_SCORE_*, MOE_SELECT_*, MOE_WEIGHT_* and MOE_TYPE_*; "?" for unknown ones. */
+/* Names of MOE_SCORE_*, MOE_SELECT_*, MOE_WEIGHT_*, MOE_NORM_* and MOE_TYPE_*; "?" for unknown ones. */
 const char *score_name(int32_t i);
 const char *select_name(int32_t i);
 const char *weight_name(int32_t i);
+const char *norm_name(int32_t i);
 const char *type_name(int32_t type);
 
 /* Last layer, from `first` on, whose router has the recipe *spec, that of `first`. */

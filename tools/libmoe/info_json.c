@@ -20,6 +20,11 @@ static void json_routes(struct json *j, const moe_model *m, uint32_t n_layers)
         json_uint(j, "top_k", r.top_k);
         json_text(j, "weight", weight_name(r.weight));
         json_real(j, "scale", (double)r.scale);
+        json_text(j, "norm", norm_name(r.norm));
+        json_uint(j, "groups", r.n_groups);
+        json_uint(j, "top_groups", r.top_groups);
+        json_uint(j, "null_experts", r.n_null);
+        json_bool(j, "on_input", (r.flags & MOE_ROUTE_ON_INPUT) != 0);
         json_close(j);
     }
     json_close(j);
@@ -101,6 +106,10 @@ static void json_layers(struct json *j, const moe_model *m, uint32_t n)
         json_uint(j, "heads", l.n_heads);
         json_uint(j, "kv_heads", l.n_heads_kv);
         json_uint(j, "dim_head", l.dim_head);
+        json_uint(j, "parameters", l.n_params);
+        json_uint(j, "active_parameters", l.n_active);
+        json_real(j, "activation", l.activation);
+        json_real(j, "granularity", l.granularity);
         json_close(j);
     }
     json_close(j);
@@ -165,6 +174,14 @@ static void json_kernels(struct json *j)
     json_close(j);
 }
 
+static void json_policies(struct json *j)
+{
+    const char *name, *about;
+    json_open(j, "policies", '{');
+    for (size_t i = 0; (name = moe_policy_name(i, &about)) != NULL; i++) json_text(j, name, about);
+    json_close(j);
+}
+
 void info_json(const struct settings *s, const moe_model *m, const moe_model_info *info, const char *path)
 {
     struct json j = JSON_INIT;
@@ -174,5 +191,6 @@ void info_json(const struct settings *s, const moe_model *m, const moe_model_inf
     if (s->meta) json_meta(&j, m);
     if (s->tensors) json_tensors(&j, m);
     if (s->kernels) json_kernels(&j);
+    if (s->policies) json_policies(&j);
     json_close(&j);
 }

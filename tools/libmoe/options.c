@@ -144,7 +144,8 @@ const struct option options[] = {
     VALUE("output", 'o', CMD_TRACE, KIND_FILE, output, g_trace, "FILE", NULL,
          "write the trace to this file (- for standard output)"),
     CHOICE("format", 0, CMD_TRACE, format, g_trace, "NAME", NULL, "binary jsonl csv",
-         "form of the output; without it what the name ends in (.jsonl, .csv), else binary"),
+         "form of the output; without it what the name ends in (.jsonl, .csv), JSON lines on standard "
+         "output, else binary"),
     VALUE("from", 0, CMD_TRACE, KIND_FILE, from, g_trace, "FILE", NULL,
          "no model: take a recorded trace, binary or JSON lines, to convert or analyse it"),
     NUMBER("experts", 0, CMD_TRACE, KIND_INT, experts, g_trace, "N", NULL, 1, 65536,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The report: the page of report.html, report.css and report.js (made into an array by embed.py) with the
- * data as JSON in the middle. Nothing else is needed to show it. */
+/* The report: the page of the folder report, made into an array by embed.py, with the data as JSON in the
+ * middle. Nothing else is needed to show it. */
 #include "report_page.h"
 #include "study.h"
 #include "whole.h"

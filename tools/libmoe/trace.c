@@ -114,6 +114,8 @@ static int check_usage(const struct settings *s)
     if (s->experts && !s->from) return usage_error(s->command, "--experts goes with --from");
     if (s->analyse && s->output && strcmp(s->output, "-") == 0)
         return usage_error(s->command, "trace and analysis cannot both go to standard output");
+    if (s->output && strcmp(s->output, "-") == 0 && trace_form_of(s->format, "-") == TRACE_BINARY)
+        return usage_error(s->command, "a binary trace needs a file name");
     if (s->format && !s->output) return usage_error(s->command, "--format goes with --output");
     if (!s->from && s->n_args == 0 && s->texts.n == 0 && term_is(STDIN_FILENO))
         return usage_error(s->command, "name a file, or give a text with --text or on standard input");

@@ -16,6 +16,7 @@
 enum trace_form trace_form_of(const char *format, const char *path)
 {
     const size_t n = strlen(path);
+    if (!format && strcmp(path, "-") == 0) return TRACE_JSONL;
     if (format) return *format == 'j' ? TRACE_JSONL : *format == 'c' ? TRACE_CSV : TRACE_BINARY;
     if (n >= 6 && strcmp(path + n - 6, ".jsonl") == 0) return TRACE_JSONL;
     return n >= 4 && strcmp(path + n - 4, ".csv") == 0 ? TRACE_CSV : TRACE_BINARY;
@@ -129,7 +130,6 @@ int trace_write(const moe_trace *t, enum trace_form form, const char *path)
 {
     int status;
     if (form != TRACE_BINARY) return write_text(t, form, path);
-    if (strcmp(path, "-") == 0) path = "/dev/stdout";
     status = moe_trace_save_file(t, path);
     return status == MOE_OK ? CODE_OK : report(status, "cannot write %s", path);
 }

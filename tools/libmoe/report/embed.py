@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Makes the report's page a C source: embed.py PAGE.html STYLE.css SCRIPT.js... OUTPUT.c
 
-The page has the lines @STYLE@ and @SCRIPT@, which the other files replace, and one @DATA@, where the program puts
-its JSON: the two parts around it become arrays.
+The page has the words @STYLE@ and @SCRIPT@, which the other files replace, and @DATA@, where the program
+puts its JSON: the two parts around it become arrays.
 """
 import sys
 
