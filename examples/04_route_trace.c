@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which experts a text goes to:  04_route_trace MODEL.gguf "TEXT"
+ * Which experts a text goes to:  04_route_trace MODEL.gguf "TEXT" [TRACE]
  *
  * An observer sees every MoE layer's decisions while the text is evaluated. The program prints, for each
  * token, the experts of the first such layer with their weights, and then how often each layer chose each
- * expert.
+ * expert. The observer also records everything in a moe_trace, which knows how often a token has the experts
+ * of the one before it and which share of uses a cache of experts would catch, and can be written to a file
+ * (`libmoe trace` reads it).
  */
-#include <moe/moe.h>
+#include <moe/study.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,7 @@ typedef struct trace {
     uint32_t first_layer; /* whose rows are printed; UINT32_MAX before the first call */
     uint32_t n_experts;
     unsigned long *count; /* [n_layers][n_experts] */
+    moe_trace *record;
 } trace;
 
 static int failed(const char *what)
@@ -47,7 +50,7 @@ static int observe(const moe_route_view *v, void *user)
         for (uint32_t p = v->offset[row]; p < v->offset[row + 1]; p++)
             if (v->expert[p] != MOE_EXPERT_NONE) t->count[v->layer * t->n_experts + v->expert[p]]++;
     }
-    return 0; /* anything else would stop the eval */
+    return moe_trace_observe(v, t->record); /* 0: go on; anything else would stop the eval */
 }
 
 static int run(moe_session *s, trace *t, const char *text)
@@ -69,26 +72,61 @@ static void print_counts(const trace *t, uint32_t n_layers)
     }
 }
 
+/* Writes the trace and reads it back; what is printed comes from the file. */
+static int by_file(trace *t, const char *path)
+{
+    moe_trace *read = NULL;
+    if (moe_trace_save_file(t->record, path) != MOE_OK) return failed(path);
+    if (moe_trace_load_file(&read, path, NULL) != MOE_OK) return failed(path);
+    moe_trace_free(t->record);
+    t->record = read;
+    return 0;
+}
+
+static int print_analysis(const trace *t)
+{
+    moe_trace_info info = MOE_TRACE_INFO_INIT;
+    double reuse, hits[2];
+    uint32_t room[2];
+    if (moe_trace_get_info(t->record, &info) != MOE_OK) return failed("the trace");
+    room[0] = info.n_experts / 4 ? info.n_experts / 4 : 1;
+    room[1] = info.n_experts / 2 ? info.n_experts / 2 : 1;
+    printf("%llu tokens, up to %u experts of %u in %u layers\n", (unsigned long long)info.n_tokens,
+           info.max_k, info.n_experts, info.n_layers);
+    if (info.n_tokens < 2) return 0;
+    if (moe_trace_reuse(t->record, MOE_ALL_LAYERS, &reuse) != MOE_OK ||
+        moe_trace_cache(t->record, MOE_CACHE_LRU, 0, 0, room, 2, hits) != MOE_OK)
+        return failed("the analysis");
+    printf("%.1f %% of the experts were those of the token before\n", 100 * reuse);
+    printf("a cache of %u experts in the first layer catches %.1f %% of the uses, one of %u %.1f %%\n",
+           room[0], 100 * hits[0], room[1], 100 * hits[1]);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     moe_model_info info = MOE_MODEL_INFO_INIT;
     moe_model *m = NULL;
     moe_session *s = NULL;
-    trace t = {NULL, UINT32_MAX, 0, NULL};
+    trace t = {NULL, UINT32_MAX, 0, NULL, NULL};
     int bad = 1;
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s MODEL.gguf TEXT\n", argv[0]);
+    if (argc < 3 || argc > 4) {
+        fprintf(stderr, "usage: %s MODEL.gguf TEXT [TRACE]\n", argv[0]);
         return 2;
     }
     if (moe_model_open(&m, argv[1], NULL) != MOE_OK || moe_model_tokenizer(m, &t.tok) != MOE_OK ||
-        moe_model_get_info(m, &info) != MOE_OK || moe_session_create(&s, m, NULL) != MOE_OK) {
+        moe_model_get_info(m, &info) != MOE_OK || moe_session_create(&s, m, NULL) != MOE_OK ||
+        moe_trace_create(&t.record, m, MOE_TRACE_WEIGHTS, NULL) != MOE_OK) {
         failed(argv[1]);
     } else {
         t.n_experts = info.n_experts;
         t.count = calloc((size_t)info.n_layers * info.n_experts, sizeof *t.count);
         bad = t.count == NULL || run(s, &t, argv[2]) != 0;
         if (!bad) print_counts(&t, info.n_layers);
+        if (!bad && argc > 3) bad = by_file(&t, argv[3]) != 0;
+        if (!bad) bad = print_analysis(&t) != 0;
     }
+    moe_trace_free(t.record);
     free(t.count);
     moe_session_free(s);
     moe_model_release(m);
