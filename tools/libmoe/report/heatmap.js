@@ -39,7 +39,7 @@ function heatmap(parent, options) {
         const room = Math.max(box.clientWidth - left - 2, 80);
         let w = room / o.columns.length, h;
         if (o.square) {
-            w = h = Math.max(3, Math.min(w, 30, 620 / o.rows.length));
+            w = h = Math.max(3, Math.min(w, 40, 640 / o.rows.length));
         } else {
             w = Math.max(3, Math.min(w, 72));
             h = Math.max(5, Math.min(26, 660 / o.rows.length));

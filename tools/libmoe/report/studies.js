@@ -134,13 +134,32 @@ function together() {
     const slider = layerSlider(i => {
         layer = i;
         map.update(options());
+        list();
     });
     jumps.push(slider.set);
+    const strongest = el("div");
     section(
         "Chosen together",
         "How often two experts serve the same token, against what would be expected if they were chosen " +
             "independently: orange pairs seek each other, blue ones avoid each other.",
-        el("div", {class: "controls"}, slider.node), box);
+        el("div", {class: "controls"}, slider.node), el("div", {class: "beside"}, box, strongest));
+    // The pairs that serve a noticeable number of tokens together, those most sought first.
+    function list() {
+        const f = lift(layer), least = layers[layer].tokens / 500, all = [];
+        for (let r = 0; r < n; r++)
+            for (let c = r + 1; c < n; c++)
+                if (f.at(r, c) >= least && f.v(r, c) !== null) all.push([r, c]);
+        all.sort((a, b) => f.v(...b) - f.v(...a));
+        const rows = all.slice(0, 12).map(p => [
+            p.join(" and "), count(f.at(...p)), decimal(f.v(...p)) + "×",
+        ]);
+        strongest.replaceChildren(
+            el("h3", {}, "Pairs that seek each other"),
+            table(["experts", "tokens", "of expected"], rows),
+            el("p", {class: "note"},
+               `Of those that serve at least ${count(Math.ceil(least))} tokens together.`));
+    }
+    list();
     function options() {
         const i = layer, f = lift(i);
         return {
