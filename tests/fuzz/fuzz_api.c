@@ -28,6 +28,7 @@ typedef struct saved {
 static fuzz_heap heap = {0, 0, (size_t)64 << 20};
 static moe_model *model;
 static size_t n_vocab;
+static uint32_t n_experts, n_layers;
 static saved slot;
 
 /* ----------------------------------------------------------------------------------------------- sessions */
@@ -45,6 +46,8 @@ static void prepare(void)
     }
     FUZZ_CHECK(moe_model_get_info(model, &info) == MOE_OK);
     n_vocab = info.n_vocab;
+    n_experts = info.n_experts;
+    n_layers = info.n_layers;
 }
 
 static void create(shadow *w, uint32_t choice)
@@ -217,7 +220,8 @@ static void call_interrupted(shadow *w, fuzz_input *in)
 static int observer(const moe_route_view *v, void *user)
 {
     shadow *w = user;
-    for (uint32_t i = 0; i < v->offset[v->n_rows]; i++) FUZZ_CHECK(v->expert[i] < v->n_experts);
+    for (uint32_t i = 0; i < v->offset[v->n_rows]; i++)
+        FUZZ_CHECK(v->expert[i] < v->n_experts || (v->expert[i] == MOE_EXPERT_NONE && v->weight[i] == 0));
     return w->observe_stop && --w->observe_stop == 0 ? 1 : 0;
 }
 
@@ -250,6 +254,135 @@ static void call_sampler(shadow *w, fuzz_input *in)
     moe_sampler_free(p);
 }
 
+/* ---- routing ---- */
+
+static moe_router *a_router(shadow *w, fuzz_input *in)
+{
+    moe_router *r = NULL;
+    const uint32_t l = fuzz_u8(in) % (n_layers + 2);
+    const int st = moe_session_router(w->s, l > n_layers ? MOE_ALL_LAYERS : l, &r);
+    FUZZ_CHECK((st == MOE_OK) == (r != NULL));
+    return r;
+}
+
+static void call_recipe(shadow *w, fuzz_input *in)
+{
+    static const char *const texts[] = {"native",
+                                        "topk:k=1",
+                                        "topp:p=0.5",
+                                        "threshold:t=0.3,kmin=2",
+                                        "random:k=2,perseq=1",
+                                        "hash:k=1",
+                                        "ranks:1+0",
+                                        "fixed:ids=0+2",
+                                        "all",
+                                        "sparsemixer",
+                                        "expertchoice:c=1",
+                                        "topk:capacity=0.5,order=random",
+                                        "topk:null=2,nullbias=0.5",
+                                        "llama4",
+                                        "deepseek-v3:k=2,groups=2,topgroups=1"};
+    const uint32_t which = fuzz_u8(in);
+    char text[80];
+    moe_router *r = a_router(w, in);
+    if (!r) return;
+    if (which & 1) {
+        (void)moe_router_set_named(r, texts[(which >> 1) % (sizeof texts / sizeof *texts)]);
+        return;
+    }
+    const size_t n = fuzz_u8(in) % (sizeof text - 1);
+    for (size_t i = 0; i < n; i++) text[i] = (char)fuzz_u8(in);
+    text[n] = '\0';
+    if (moe_router_set_named(r, text) != MOE_OK) return;
+    size_t len = 0; /* what was understood can be said again */
+    if (moe_router_get_named(r, text, sizeof text - 1, &len) != MOE_OK) return;
+    text[len] = '\0';
+    FUZZ_CHECK(moe_router_set_named(r, text) == MOE_OK);
+}
+
+static void call_steer(shadow *w, fuzz_input *in)
+{
+    moe_router *r = a_router(w, in);
+    uint8_t use[64] = {0};
+    float value[64];
+    uint32_t id[8];
+    if (!r) return;
+    const uint32_t what = fuzz_u8(in);
+    for (uint32_t e = 0; e < n_experts; e++) {
+        use[e] = fuzz_u8(in) % 8;
+        value[e] = ((float)use[e] - 3) * (what & 16 ? 1e30f : 0.5f);
+    }
+    for (int i = 0; i < 8; i++) id[i] = fuzz_u8(in) % (n_experts + 1);
+    switch (what % 5) {
+    case 0: (void)moe_router_set_use(r, use, n_experts); break;
+    case 1: (void)moe_router_set_values(r, 1 + (what >> 4) % 6, value, n_experts); break;
+    case 2: (void)moe_router_set_limit(r, (moe_seq)(what >> 5) - 1, id, fuzz_u8(in) % 8); break;
+    case 3: FUZZ_CHECK(moe_router_reset(r) == MOE_OK); break;
+    default: {
+        moe_route_override o = MOE_ROUTE_OVERRIDE_INIT;
+        o.kind = 1 + (what >> 5) % 2;
+        o.first = (moe_pos)(what >> 6);
+        o.row = value;
+        (void)moe_router_add_override(r, &o);
+    }
+    }
+}
+
+static void call_expert(shadow *w, fuzz_input *in)
+{
+    moe_router *r = a_router(w, in);
+    moe_expert *e = NULL;
+    if (!r || moe_router_expert(r, fuzz_u8(in) % n_experts, &e) != MOE_OK) return;
+    const uint32_t to = fuzz_u8(in);
+    if (to & 1)
+        (void)moe_expert_redirect(e, to & 2 ? MOE_ALL_LAYERS : fuzz_u8(in) % (n_layers + 1),
+                                  (to >> 2) % (n_experts + 1));
+    else
+        FUZZ_CHECK(moe_expert_restore(e) == MOE_OK);
+}
+
+/* A policy whose results are the fuzzer's: what it returns must be found legal or refused, never used as it
+ * is. */
+static uint8_t policy_bytes[64];
+
+static int fuzzed_policy(void *state, const moe_route_input *in, moe_route_output *out)
+{
+    const uint8_t *p = policy_bytes;
+    (void)state;
+    uint32_t at = 0;
+    size_t i = 0;
+    for (uint32_t t = 0; t <= in->n_rows; t++) {
+        const uint8_t c = p[i++ % sizeof policy_bytes];
+        out->offset[t] = c == 255 ? UINT32_MAX : at;
+        for (uint32_t k = 0; t < in->n_rows && k < c % 4u && at < out->cap; k++, at++) {
+            const uint8_t e = p[i++ % sizeof policy_bytes];
+            out->expert[at] = e == 254 ? MOE_EXPERT_NONE : e % (in->n_experts + 2);
+            out->weight[at] = e == 253 ? 1e38f * 10 : (float)e / 64;
+        }
+    }
+    return p[0] == 250 ? -42 : 0;
+}
+
+static void call_policy(shadow *w, fuzz_input *in)
+{
+    moe_router *r = a_router(w, in);
+    moe_policy p = MOE_POLICY_INIT;
+    if (!r) return;
+    p.flags = fuzz_u8(in) % 16;
+    p.max_k = 3;
+    p.route = fuzzed_policy;
+    for (size_t i = 0; i < sizeof policy_bytes; i++) policy_bytes[i] = (uint8_t)fuzz_u8(in);
+    (void)moe_router_set_policy(r, &p, NULL);
+}
+
+static shadow *other_of; /* the session that routing is copied from */
+
+static void call_copy_routing(shadow *w, fuzz_input *in)
+{
+    (void)in;
+    FUZZ_CHECK(moe_session_copy_routing(w->s, other_of->s) == MOE_OK);
+}
+
 static void call_recreate(shadow *w, fuzz_input *in)
 {
     moe_session_free(w->s);
@@ -257,8 +390,10 @@ static void call_recreate(shadow *w, fuzz_input *in)
 }
 
 static void (*const calls[])(shadow *w, fuzz_input *in) = {
-    call_eval,  call_batch,   call_copy,        call_truncate, call_reset,   call_save,    call_load,
-    call_batch, call_results, call_interrupted, call_observe,  call_sampler, call_recreate};
+    call_eval,     call_batch,  call_copy,        call_truncate,    call_reset,   call_save,
+    call_load,     call_batch,  call_results,     call_interrupted, call_observe, call_sampler,
+    call_recreate, call_eval,   call_recipe,      call_recipe,      call_steer,   call_steer,
+    call_expert,   call_policy, call_copy_routing};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -270,6 +405,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     for (int i = 0; i < N_SESSIONS; i++) create(&w[i], fuzz_u8(&in));
     for (int i = 0; i < MAX_CALLS && in.n > 0; i++) {
         const uint32_t r = fuzz_u8(&in);
+        other_of = &w[~r & 1];
         calls[(r >> 1) % (sizeof calls / sizeof *calls)](&w[r & 1], &in);
         check(&w[0]);
         check(&w[1]);
