@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Checks README.md and docs/: every block of C compiles, every relative link leads to a file.
+"""Checks README.md and docs/: every block of C compiles, every relative link leads to a file, names of the interface
+that stand there exist, and pages that promise to be complete have all constants of their kinds.
 
 A block that contains `#include` or defines functions stands for itself. Any other is put into a function
 that has the usual variables (model, session, sampler, tok, ids, ...). A block that follows a line
@@ -85,13 +86,49 @@ def check_links(path, text):
             yield f"{path.relative_to(ROOT)}: there is no {target}"
 
 
+# Pages that tell every constant that begins so.
+COMPLETE = {
+    "docs/routing.md": ["SCORE", "SELECT", "WEIGHT", "NORM", "GROUP", "ROUTE", "CAPACITY", "ROUTER", "USE", "EDIT",
+                        "OVERRIDE", "POLICY"],
+    "docs/experts.md": ["SOURCE", "AT"],
+    "docs/several-sessions.md": ["MIX"],
+    "docs/errors.md": ["E"],
+}
+
+
+def names_of(folder, patterns):
+    text = "\n".join(path.read_text(encoding="utf-8") for pattern in patterns
+                     for path in sorted((ROOT / folder).rglob(pattern)))
+    return set(re.findall(r"\bmoe_\w+|\bMOE_\w+", text))
+
+
+def check_names(path, text, known):
+    """Names in backticks and calls; one that ends in an underscore or a star stands for all that begin so."""
+    found = re.findall(r"\b(MOE_[A-Z0-9_]+|moe_[a-z0-9_]+(?=\(|\*|`))(?!\.)", text)
+    for name in sorted(set(found)):
+        if name not in known and not (name.endswith("_") and any(k.startswith(name) for k in known)):
+            yield f"{path.relative_to(ROOT)}: there is no {name}"
+
+
+def check_complete():
+    defined = "".join((ROOT / "include/moe" / name).read_text(encoding="utf-8") for name in ("moe.h", "ext.h"))
+    for page, kinds in COMPLETE.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for kind in kinds:
+            for name in re.findall(rf"^#define (MOE_{kind}_\w+) ", defined, re.M):
+                if not name.endswith("_INIT") and not re.search(rf"\b{name}\b", text):
+                    yield f"{page}: {name} is missing"
+
+
 def main():
     compiler = sys.argv[1:] or ["cc"]
     paths = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
-    faults, n_blocks = [], 0
+    known = names_of("include", ["*.h"]) | names_of("src", ["*.c", "*.h", "*.map"])
+    faults, n_blocks = [*check_complete()], 0
     for path in paths:
         text = path.read_text(encoding="utf-8")
         faults += check_links(path, text)
+        faults += check_names(path, text, known)
         for line, origin, code in blocks(text):
             faults += check_block(compiler, f"{path.relative_to(ROOT)}:{line}", origin, code)
             n_blocks += 1
