@@ -63,7 +63,7 @@ static int whole_of(piece x, uint64_t max, uint64_t *out)
     for (; x.at < x.end; x.at++) {
         if (*x.at < '0' || *x.at > '9') return 0;
         const uint64_t d = (uint64_t)(*x.at - '0');
-        if (v > (max - d) / 10) return 0;
+        if (d > max || v > (max - d) / 10) return 0;
         v = v * 10 + d;
     }
     *out = v;
@@ -223,6 +223,13 @@ static int read_value(reading *r, const moe__spec_field *f, piece x)
     }
 }
 
+/* What starts like a list of ids. */
+static int is_list(piece x)
+{
+    const piece word = {x.at, x.end - x.at > 4 ? x.at + 4 : x.end};
+    return x.at < x.end && ((*x.at >= '0' && *x.at <= '9') || is_word(word, "none"));
+}
+
 static int read_item(reading *r, piece item)
 {
     piece value;
@@ -233,8 +240,7 @@ static int read_item(reading *r, piece item)
         value = key;
         key.at = "ids";
         key.end = key.at + 3;
-        if (value.at == value.end || (!is_word(value, "none") && (*value.at < '0' || *value.at > '9')) ||
-            !field_named(r, key))
+        if (!is_list(value) || !field_named(r, key))
             return MOE_FAIL(INVALID, BYTE "'%.*s' has no '='", PLACE(r, value), SHOWN(value));
     }
     const moe__spec_field *f = field_named(r, key);

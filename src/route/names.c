@@ -48,7 +48,7 @@ const moe__spec_row moe__spec_rows[MOE_N_SPEC_NAMES] = {
       .weight = MOE_WEIGHT_RAW, .top_k = 6, .scale = 16.0f, .n_groups = 8, .top_groups = 3}},
     {"deepseek-v3", "DeepSeek-V3, R1: groups by their two best", MOE_NAME_FAMILY, NULL,
      {SIGMOID_SUM(8, 2.5f), .n_groups = 8, .top_groups = 4, .group_score = MOE_GROUP_TOP2_SUM}},
-    {"deepseek-v4", "DeepSeek-V4: sqrt(softplus); k and scale as they are now", MOE_NAME_FAMILY, NULL,
+    {"deepseek-v4", "DeepSeek-V4: sqrt(softplus); k and scale of the model in use", MOE_NAME_FAMILY, NULL,
      {.size = sizeof(moe_route_spec), .score = MOE_SCORE_SQRT_SOFTPLUS, .select = MOE_SELECT_TOPK,
       .weight = MOE_WEIGHT_RAW, .norm = MOE_NORM_SUM, .norm_eps = 1e-20f}},
     {"kimi-k2", "Kimi-K2", MOE_NAME_FAMILY, NULL, {SIGMOID_SUM(8, 2.827f)}},
