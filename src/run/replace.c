@@ -88,7 +88,7 @@ static uint32_t most_functions(const moe_session *s)
 }
 
 /* After a change: rows of functions that are gone go too. */
-static void settle(moe_session *s)
+static void experts_settle(moe_session *s)
 {
     moe__experts *x = &s->experts;
     if (x->n_side && !most_functions(s)) {
@@ -143,7 +143,7 @@ static moe__slot in_layer(const moe__slot *to, uint32_t layer, uint32_t index)
 }
 
 /* All that a change in one layer needs. */
-static int prepare(moe_session *s, uint32_t layer, uint32_t index, const moe__slot *to)
+static int experts_prepare(moe_session *s, uint32_t layer, uint32_t index, const moe__slot *to)
 {
     const moe__slot slot = in_layer(to, layer, index);
     const int exact = moe__session_exact(s);
@@ -161,7 +161,7 @@ int moe__experts_set(moe_session *s, uint32_t layer, uint32_t index, const moe__
     const uint32_t end = layer == MOE_ALL_LAYERS ? s->m->hp.n_layers : layer + 1;
     int st = MOE_OK;
     for (uint32_t l = first; l < end && st == MOE_OK; l++)
-        if (has_experts(s, l)) st = prepare(s, l, index, to);
+        if (has_experts(s, l)) st = experts_prepare(s, l, index, to);
     for (uint32_t l = first; l < end && st == MOE_OK; l++) {
         const moe__slot slot = in_layer(to, l, index);
         if (!has_experts(s, l)) continue;
@@ -170,7 +170,7 @@ int moe__experts_set(moe_session *s, uint32_t layer, uint32_t index, const moe__
         else
             moe__slots_set(s->experts.slots, l, index, &slot, s->m, moe__session_exact(s));
     }
-    settle(s);
+    experts_settle(s);
     return st;
 }
 
@@ -179,14 +179,14 @@ void moe__experts_restore(moe_session *s, uint32_t layer, uint32_t index)
     for (uint32_t l = 0; l < s->m->hp.n_layers; l++)
         if (layer == MOE_ALL_LAYERS || layer == l)
             moe__slots_restore(s->experts.slots, l, index, s->m, moe__session_exact(s));
-    settle(s);
+    experts_settle(s);
 }
 
 void moe__experts_reset(moe_session *s, uint32_t layer)
 {
     for (uint32_t l = 0; l < s->m->hp.n_layers; l++)
         if (layer == MOE_ALL_LAYERS || layer == l) moe__slots_reset(s->experts.slots, l, s->m);
-    settle(s);
+    experts_settle(s);
 }
 
 int moe__experts_take(moe_session *s, moe__slots *all)
@@ -201,6 +201,6 @@ int moe__experts_take(moe_session *s, moe__slots *all)
     MOE_TRY(room_side(s, n_side));
     moe__slots_free(s->experts.slots, s->m);
     s->experts.slots = all;
-    settle(s);
+    experts_settle(s);
     return MOE_OK;
 }
