@@ -20,14 +20,14 @@ int moe_weights_create(moe_weights **out, moe_model *m, const moe_expert_weights
 
 /* ---- what it is ---- */
 
-static const moe__slot *slot_of(const moe_expert *e)
+static const moe__expert_slot *place_of(const moe_expert *e)
 {
     return moe__experts_slot(&e->router->s->experts, e->router->layer, e->index);
 }
 
 static void fill_source(const moe_expert *e, moe_expert_info *info)
 {
-    const moe__slot *slot = slot_of(e);
+    const moe__expert_slot *slot = place_of(e);
     int32_t *const type[3] = {&info->type_gate, &info->type_up, &info->type_down};
     for (int i = 0; i < 3; i++) {
         const moe__matrix *w = moe__slot_matrix(slot, e->router->s->m, e->router->layer, i);
@@ -128,7 +128,7 @@ int moe_expert_read(const moe_expert *e, int which, float *dst, size_t cap, size
         return MOE_FAIL(INVALID, "matrix %d: expected MOE_EXPERT_GATE, MOE_EXPERT_UP or MOE_EXPERT_DOWN",
                         which);
     const moe_session *s = e->router->s;
-    const moe__matrix *w = moe__slot_matrix(slot_of(e), s->m, e->router->layer, which);
+    const moe__matrix *w = moe__slot_matrix(place_of(e), s->m, e->router->layer, which);
     *n = 0;
     if (!w)
         return MOE_FAIL(NOTFOUND, "layer %u, expert %u is a function: it has no weights", e->router->layer,
@@ -148,7 +148,7 @@ int moe_expert_replace(moe_expert *e, moe_weights *w)
     if (gate->n_in != h->dim || gate->n_out != h->dim_ff_expert)
         return MOE_FAIL(INVALID, "the weights are %u wide and %u inside; the model's experts %u and %u",
                         gate->n_in, gate->n_out, h->dim, h->dim_ff_expert);
-    const moe__slot to = {.source = MOE_SOURCE_WEIGHTS, .w = w};
+    const moe__expert_slot to = {.source = MOE_SOURCE_WEIGHTS, .w = w};
     return moe__experts_set(e->router->s, e->router->layer, e->index, &to);
 }
 
@@ -164,7 +164,7 @@ int moe_expert_redirect(moe_expert *e, uint32_t layer, uint32_t index)
         return MOE_FAIL(NOTFOUND, "layer %u is dense: it has no experts", layer);
     if (index >= m->hp.n_experts)
         return MOE_FAIL(RANGE, "expert %u: expected 0 to %u", index, m->hp.n_experts - 1);
-    const moe__slot to = {.source = MOE_SOURCE_REDIRECT, .layer = layer, .index = index};
+    const moe__expert_slot to = {.source = MOE_SOURCE_REDIRECT, .layer = layer, .index = index};
     return moe__experts_set(e->router->s, e->router->layer, e->index, &to);
 }
 
@@ -173,7 +173,7 @@ int moe_expert_replace_fn(moe_expert *e, moe_expert_fn fn, void *user)
     moe__clear_error();
     MOE_ARG(e != NULL && fn != NULL);
     MOE_IDLE(e->router->s);
-    const moe__slot to = {.source = MOE_SOURCE_FUNCTION, .fn = fn, .user = user};
+    const moe__expert_slot to = {.source = MOE_SOURCE_FUNCTION, .fn = fn, .user = user};
     return moe__experts_set(e->router->s, e->router->layer, e->index, &to);
 }
 

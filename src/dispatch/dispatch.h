@@ -34,11 +34,11 @@ typedef struct moe__group {
 
 /* What a layer of a session adds to its routing. All zero: nothing. */
 typedef struct moe__mix {
-    const float *gain;     /* [n_experts] factors on the experts' outputs; NULL: 1 */
-    int on_input;          /* weights scale the experts' inputs, not their outputs */
-    const moe__slot *slot; /* [n_experts] those with a function are not in flight, their results are in
+    const float *gain;            /* [n_experts] factors on the experts' outputs; NULL: 1 */
+    int on_input;                 /* weights scale the experts' inputs, not their outputs */
+    const moe__expert_slot *slot; /* [n_experts] those with a function are not in flight, their results are in
                               `side`; NULL: none */
-    const float *side;     /* [functions][side_rows][dim] results by row of the sub-batch */
+    const float *side;            /* [functions][side_rows][dim] results by row of the sub-batch */
     size_t side_rows;
 } moe__mix;
 

@@ -31,7 +31,7 @@ int moe__slots_copy(moe__slots **out, const moe__slots *all, const moe_model *m)
             moe__slots_free(copy, m);
             return st;
         }
-        moe__slot *slot = copy[l].slot;
+        moe__expert_slot *slot = copy[l].slot;
         copy[l] = all[l];
         copy[l].slot = slot;
         for (uint32_t e = 0; e < m->hp.n_experts; e++) {
@@ -54,17 +54,17 @@ void moe__slots_update(moe__slots *all, uint32_t layer, const moe_model *m, int 
     moe__slots *s = &all[layer];
     s->n_replaced = s->n_fn = s->formats = 0;
     for (uint32_t e = 0; s->slot && e < m->hp.n_experts; e++) {
-        moe__slot *slot = &s->slot[e];
+        moe__expert_slot *slot = &s->slot[e];
         s->n_replaced += slot->source != MOE_SOURCE_OWN;
         s->formats |= moe__slot_formats(slot, m, exact);
         if (slot->source == MOE_SOURCE_FUNCTION) slot->side = s->n_fn++;
     }
 }
 
-void moe__slots_set(moe__slots *all, uint32_t layer, uint32_t index, const moe__slot *to, const moe_model *m,
-                    int exact)
+void moe__slots_set(moe__slots *all, uint32_t layer, uint32_t index, const moe__expert_slot *to,
+                    const moe_model *m, int exact)
 {
-    moe__slot *slot = &all[layer].slot[index];
+    moe__expert_slot *slot = &all[layer].slot[index];
     moe_weights *old = slot->w;
     *slot = *to;
     moe_weights_retain(slot->w);
@@ -74,7 +74,7 @@ void moe__slots_set(moe__slots *all, uint32_t layer, uint32_t index, const moe__
 
 void moe__slots_restore(moe__slots *all, uint32_t layer, uint32_t index, const moe_model *m, int exact)
 {
-    static const moe__slot own = {MOE_SOURCE_OWN, 0, 0, NULL, NULL, NULL, 0};
+    static const moe__expert_slot own = {MOE_SOURCE_OWN, 0, 0, NULL, NULL, NULL, 0};
     if (!all || !all[layer].slot) return;
     moe__slots_set(all, layer, index, &own, m, exact);
     if (!all[layer].n_replaced) moe__slots_reset(all, layer, m);
@@ -88,7 +88,8 @@ void moe__slots_reset(moe__slots *all, uint32_t layer, const moe_model *m)
     all[layer] = (moe__slots){NULL, 0, 0, 0};
 }
 
-const moe__matrix *moe__slot_matrix(const moe__slot *slot, const moe_model *m, uint32_t layer, int which)
+const moe__matrix *moe__slot_matrix(const moe__expert_slot *slot, const moe_model *m, uint32_t layer,
+                                    int which)
 {
     switch (slot ? slot->source : MOE_SOURCE_OWN) {
     case MOE_SOURCE_REDIRECT: return &m->layers[slot->layer].mat[expert_roles[which]];
@@ -98,7 +99,7 @@ const moe__matrix *moe__slot_matrix(const moe__slot *slot, const moe_model *m, u
     }
 }
 
-uint32_t moe__slot_formats(const moe__slot *slot, const moe_model *m, int exact)
+uint32_t moe__slot_formats(const moe__expert_slot *slot, const moe_model *m, int exact)
 {
     if (slot->source != MOE_SOURCE_REDIRECT && slot->source != MOE_SOURCE_WEIGHTS) return 0;
     return MOE_ACT_BIT(moe__matrix_act(moe__slot_matrix(slot, m, slot->layer, MOE_EXPERT_GATE), exact)) |

@@ -8,7 +8,7 @@
 /* Borrows the weights in use; `leased` says whether they go back. */
 static int borrow(const moe_session *s, uint32_t layer, uint32_t index, uint32_t n_rows, moe__ffn_job *j)
 {
-    const moe__slot *slot = moe__experts_slot(&s->experts, layer, index);
+    const moe__expert_slot *slot = moe__experts_slot(&s->experts, layer, index);
     moe__store *store = s->m->store;
     moe__expert_request want = {layer, index, n_rows, 0, 1};
     *j = (moe__ffn_job){.gate = moe__slot_matrix(slot, s->m, layer, MOE_EXPERT_GATE),
@@ -63,7 +63,7 @@ static int apply_function(moe_session *s, uint32_t layer, uint32_t index, const 
                           float *y)
 {
     const moe__experts *e = &s->experts;
-    const moe__slot *slot = moe__experts_slot(e, layer, index);
+    const moe__expert_slot *slot = moe__experts_slot(e, layer, index);
     const size_t dim = s->m->hp.dim;
     memcpy(e->side_in, x, n * dim * sizeof *x);
     for (uint32_t i = 0; i < n; i++) {
@@ -87,7 +87,7 @@ static const moe__rows *experts_input(const moe_session *s, uint32_t layer)
 int moe__experts_apply(moe_session *s, uint32_t layer, uint32_t index, const float *x, uint32_t n_rows,
                        float *y)
 {
-    const moe__slot *slot = moe__experts_slot(&s->experts, layer, index);
+    const moe__expert_slot *slot = moe__experts_slot(&s->experts, layer, index);
     apply_args a = {.s = s, .in = experts_input(s, layer), .x = x, .y = y, .n_rows = n_rows};
     int st;
     s->busy = 1; /* a function may read the session only */

@@ -57,7 +57,7 @@ static uint64_t matrix_bytes(const moe__matrix *w) { return (uint64_t)w->n_out *
 /* The weights that stand in the place of one expert. */
 static int fill_job(moe_session *s, uint32_t layer, const moe__group *g, moe__ffn_job *j)
 {
-    const moe__slot *slot = moe__experts_slot(&s->experts, layer, g->expert);
+    const moe__expert_slot *slot = moe__experts_slot(&s->experts, layer, g->expert);
     moe__store *store = s->m->store;
     *j = (moe__ffn_job){.gate = moe__slot_matrix(slot, s->m, layer, MOE_EXPERT_GATE),
                         .up = moe__slot_matrix(slot, s->m, layer, MOE_EXPERT_UP),

@@ -42,7 +42,7 @@ int moe__experts_reserve(moe_session *s, uint32_t formats, int on_input);
  * Puts *to in the place of expert `index` of `layer`, or of every layer with experts (MOE_ALL_LAYERS). The
  * layer of a redirection may be MOE_ALL_LAYERS: the expert's own. On failure nothing has changed.
  */
-int moe__experts_set(moe_session *s, uint32_t layer, uint32_t index, const moe__slot *to);
+int moe__experts_set(moe_session *s, uint32_t layer, uint32_t index, const moe__expert_slot *to);
 /* The expert's own weights again; then all experts of a layer. `layer` may be MOE_ALL_LAYERS. */
 void moe__experts_restore(moe_session *s, uint32_t layer, uint32_t index);
 void moe__experts_reset(moe_session *s, uint32_t layer);
@@ -75,7 +75,7 @@ int moe__experts_apply(moe_session *s, uint32_t layer, uint32_t index, const flo
 int moe__experts_read(const moe_session *s, uint32_t layer, uint32_t index, int which, float *dst);
 
 /* What stands in the expert's place; NULL: nothing does. */
-static inline const moe__slot *moe__experts_slot(const moe__experts *x, uint32_t layer, uint32_t index)
+static inline const moe__expert_slot *moe__experts_slot(const moe__experts *x, uint32_t layer, uint32_t index)
 {
     return x->slots && x->slots[layer].slot ? &x->slots[layer].slot[index] : NULL;
 }

@@ -24,7 +24,7 @@ static int check_result(const moe_session *s, uint32_t layer, uint32_t index, co
 int moe__function_run(moe_session *s, uint32_t layer, uint32_t index, uint32_t n)
 {
     const moe__experts *x = &s->experts;
-    const moe__slot *slot = moe__experts_slot(x, layer, index);
+    const moe__expert_slot *slot = moe__experts_slot(x, layer, index);
     const size_t dim = s->m->hp.dim;
     float *y = x->side + slot->side * s->o.n_batch_max * dim;
     for (size_t i = 0; i < n * dim; i++) y[i] = NAN; /* what the function forgets is noticed */
@@ -77,7 +77,7 @@ static int gather(const moe_session *s, const moe__run_step *step, const moe__mi
 }
 
 /* Rows 0 .. n-1 go to the places of their rows, which lie at or behind them: last one first. */
-static void spread(const moe_session *s, const moe__slot *slot, uint32_t n)
+static void spread(const moe_session *s, const moe__expert_slot *slot, uint32_t n)
 {
     const size_t dim = s->m->hp.dim;
     float *y = s->experts.side + slot->side * s->o.n_batch_max * dim;

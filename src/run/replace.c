@@ -133,9 +133,9 @@ void moe__experts_finish(moe_session *s)
 
 /* The change as it is in one layer: a redirection within "the same layer" gets its number, one to the expert
  * itself is none. */
-static moe__slot in_layer(const moe__slot *to, uint32_t layer, uint32_t index)
+static moe__expert_slot in_layer(const moe__expert_slot *to, uint32_t layer, uint32_t index)
 {
-    moe__slot slot = *to;
+    moe__expert_slot slot = *to;
     if (slot.source != MOE_SOURCE_REDIRECT) return slot;
     if (slot.layer == MOE_ALL_LAYERS) slot.layer = layer;
     if (slot.layer == layer && slot.index == index) memset(&slot, 0, sizeof slot);
@@ -143,9 +143,9 @@ static moe__slot in_layer(const moe__slot *to, uint32_t layer, uint32_t index)
 }
 
 /* All that a change in one layer needs. */
-static int experts_prepare(moe_session *s, uint32_t layer, uint32_t index, const moe__slot *to)
+static int experts_prepare(moe_session *s, uint32_t layer, uint32_t index, const moe__expert_slot *to)
 {
-    const moe__slot slot = in_layer(to, layer, index);
+    const moe__expert_slot slot = in_layer(to, layer, index);
     const int exact = moe__session_exact(s);
     if (!s->experts.slots) MOE_TRY(moe__slots_create(&s->experts.slots, s->m));
     MOE_TRY(moe__slots_ready(s->experts.slots, layer, s->m));
@@ -155,7 +155,7 @@ static int experts_prepare(moe_session *s, uint32_t layer, uint32_t index, const
     return room_side(s, l->n_fn + (l->slot[index].source != MOE_SOURCE_FUNCTION));
 }
 
-int moe__experts_set(moe_session *s, uint32_t layer, uint32_t index, const moe__slot *to)
+int moe__experts_set(moe_session *s, uint32_t layer, uint32_t index, const moe__expert_slot *to)
 {
     const uint32_t first = layer == MOE_ALL_LAYERS ? 0 : layer;
     const uint32_t end = layer == MOE_ALL_LAYERS ? s->m->hp.n_layers : layer + 1;
@@ -163,7 +163,7 @@ int moe__experts_set(moe_session *s, uint32_t layer, uint32_t index, const moe__
     for (uint32_t l = first; l < end && st == MOE_OK; l++)
         if (has_experts(s, l)) st = experts_prepare(s, l, index, to);
     for (uint32_t l = first; l < end && st == MOE_OK; l++) {
-        const moe__slot slot = in_layer(to, l, index);
+        const moe__expert_slot slot = in_layer(to, l, index);
         if (!has_experts(s, l)) continue;
         if (slot.source == MOE_SOURCE_OWN)
             moe__slots_restore(s->experts.slots, l, index, s->m, moe__session_exact(s));

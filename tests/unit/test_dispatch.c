@@ -207,9 +207,9 @@ static void experts_computed_elsewhere(void **state)
 {
     (void)state;
     enum { ROWS = 5 };
-    const moe__slot slots[3] = {{.source = MOE_SOURCE_FUNCTION, .side = 0},
-                                {.source = MOE_SOURCE_REDIRECT},
-                                {.source = MOE_SOURCE_FUNCTION, .side = 1}};
+    const moe__expert_slot slots[3] = {{.source = MOE_SOURCE_FUNCTION, .side = 0},
+                                       {.source = MOE_SOURCE_REDIRECT},
+                                       {.source = MOE_SOURCE_FUNCTION, .side = 1}};
     uint32_t offset[4] = {0, 2, 5, 7}, expert[7] = {0, 1, 2, 0, 2, 1, 2};
     float weight[7] = {1, 2, 4, 8, 16, 32, 0}, side[2 * ROWS], y;
     for (int i = 0; i < 2 * ROWS; i++) side[i] = (float)(i + 1);

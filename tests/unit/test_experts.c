@@ -311,9 +311,9 @@ static void slots_count_what_they_hold(void **state)
     hold(&h, &types, NULL);
     moe__slots *all, *copy;
     moe_weights *w = bring(h.m, 0, 0, type, 0, some_data);
-    const moe__slot weights = {.source = MOE_SOURCE_WEIGHTS, .w = w},
-                    other = {.source = MOE_SOURCE_REDIRECT, .layer = 1, .index = 3},
-                    function = {.source = MOE_SOURCE_FUNCTION, .fn = nothing};
+    const moe__expert_slot weights = {.source = MOE_SOURCE_WEIGHTS, .w = w},
+                           other = {.source = MOE_SOURCE_REDIRECT, .layer = 1, .index = 3},
+                           function = {.source = MOE_SOURCE_FUNCTION, .fn = nothing};
     assert_ok(moe__slots_create(&all, h.m));
     assert_ok(moe__slots_ready(all, 0, h.m));
     moe__slots_set(all, 0, 2, &function, h.m, 0);
