@@ -31,7 +31,8 @@ static int topk_row(const moe__recipe *r, const moe__rule_row *row, uint32_t *id
 
 /*
  * How many of the n best it takes until their scores add up to more than p (INCLUSIVE: reach p), at least
- * k_min; n if they never do. Scores that sum to 1 never exceed a p of 1, whatever rounding says.
+ * k_min and all forced ones; n if they never do. Scores that sum to 1 never exceed a p of 1, whatever
+ * rounding says.
  */
 static uint32_t topp_count(const moe__recipe *r, const moe__rule_row *row, const uint32_t *id, uint32_t n)
 {
@@ -43,6 +44,7 @@ static uint32_t topp_count(const moe__recipe *r, const moe__rule_row *row, const
     if (normal && p >= 1) return n;
     for (uint32_t i = 0; i < n; i++) {
         sum += (double)row->s[id[i]];
+        if (i + 1 < n && row->q[id[i + 1]] == INFINITY) continue;
         if (i + 1 >= r->k_min && (sum > p || (inclusive && sum == p))) return i + 1;
     }
     return n;

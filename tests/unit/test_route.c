@@ -627,6 +627,7 @@ static void forced_experts_come_first(void **state)
         {"topk:k=3", 3, {4, 5, 0}},
         {"topk:k=2", 2, {4, 5, 0}},
         {"topp:p=0.5,kmin=2", 3, {4, 5, 0}},
+        {"topp:p=0.0001", 2, {4, 5, 0}}, /* forced ones also beyond p */
         {"minp:p=0.9", 3, {4, 5, 0}},
         {"threshold:t=0.9,kmax=2", 2, {4, 5, 0}},
     };
