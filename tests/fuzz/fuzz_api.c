@@ -212,9 +212,8 @@ static void call_results(shadow *w, fuzz_input *in)
 
 static void call_interrupted(shadow *w, fuzz_input *in)
 {
-    moe_session_interrupt(w->s);
-    FUZZ_CHECK(moe_session_eval(w->s, &(moe_token){(moe_token)(fuzz_u8(in) % 200)}, 1) == MOE_E_ABORTED ||
-               w->len[0] >= N_CTX);
+    moe_session_interrupt(w->s); /* what is refused before it runs leaves the request to the next one */
+    FUZZ_CHECK(moe_session_eval(w->s, &(moe_token){(moe_token)(fuzz_u8(in) % 200)}, 1) != MOE_OK);
 }
 
 static int observer(const moe_route_view *v, void *user)
