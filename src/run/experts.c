@@ -173,7 +173,7 @@ static void report_tile(moe_session *s, uint32_t layer, size_t dim)
             m->max[n] = m->max[p - first];
             m->channel[n] = m->channel[p - first];
             m->expert[n] = s->routes.expert[p];
-            m->weight[n++] = s->routes.weight[p];
+            m->weight[n++] = s->dispatch.mix.on_input ? 1 : s->routes.weight[p]; /* of the output */
         }
     const moe__outputs o = {n, m->expert, m->weight, m->norm, m->max, m->channel};
     moe__profile_outputs(s->profile, layer, &o);

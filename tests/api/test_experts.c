@@ -6,6 +6,8 @@
  */
 #include "experts.h"
 
+#include "moe/study.h"
+
 /* ---- the central check ---- */
 
 static void check_row(moe_session *s, uint32_t layer, const layer_log *log, size_t row, int on_input)
@@ -325,6 +327,94 @@ static void a_function_twice_on_scaled_inputs(void **state)
     moe_model_release(m);
 }
 
+/* ---- what a profile sees of the outputs ---- */
+
+typedef struct output_sums {
+    double n, norm, saliency, max;
+    size_t channel;
+} output_sums;
+
+/* The definitions over the pairs of one expert in the log. */
+static output_sums sum_outputs(moe_session *s, uint32_t layer, uint32_t expert, int on_input)
+{
+    const layer_log *log = &seen[layer];
+    output_sums o = {0};
+    moe_expert_info info = MOE_EXPERT_INFO_INIT;
+    assert_ok(moe_expert_get_info(expert_of(s, layer, expert), &info));
+    for (size_t row = 0; row < N; row++)
+        for (uint32_t p = 0; p < log->n_pairs[row]; p++) {
+            const pair at = log->p[row][p];
+            float x[MAX_DIM], y[MAX_DIM];
+            double squares = 0;
+            if (at.expert != expert || at.weight == 0 || info.gain == 0) continue;
+            for (size_t d = 0; d < log->dim; d++)
+                x[d] = log->x[row * log->dim + d] * (on_input ? at.weight : 1);
+            assert_ok(moe_expert_apply(expert_of(s, layer, expert), x, 1, y));
+            for (size_t d = 0; d < log->dim; d++) {
+                squares += (double)y[d] * (double)y[d];
+                if (fabs((double)y[d]) > o.max) {
+                    o.max = fabs((double)y[d]);
+                    o.channel = d;
+                }
+            }
+            o.n++;
+            o.norm += sqrt(squares);
+            o.saliency += sqrt(squares) * (double)(on_input ? 1 : at.weight);
+        }
+    return o;
+}
+
+static void check_near(double got, double want)
+{
+    if (fabs(got - want) > 1e-6 * fabs(want)) fail_msg("expected %g, got %g", want, got);
+}
+
+static void check_outputs(moe_session *s, moe_profile *p, uint32_t layer, int on_input)
+{
+    static const int what[4] = {MOE_PROFILE_NORM, MOE_PROFILE_SALIENCY, MOE_PROFILE_MAX,
+                                MOE_PROFILE_MAX_CHANNEL};
+    double got[4][64];
+    size_t n;
+    for (int i = 0; i < 4; i++) assert_ok(moe_profile_read(p, layer, what[i], got[i], 64, &n));
+    for (uint32_t e = 0; e < info_of(s).n_experts; e++) {
+        const output_sums o = sum_outputs(s, layer, e, on_input);
+        check_near(got[0][e], o.n > 0 ? o.norm / o.n : 0);
+        check_near(got[1][e], o.n > 0 ? o.saliency / o.n : 0);
+        assert_true(got[2][e] == o.max);
+        if (o.n > 0) assert_true(got[3][e] == (double)o.channel);
+    }
+}
+
+static void profiles_see_raw_outputs(void **state)
+{
+    (void)state;
+    void (*const sets[])(moe_session *) = {set_nothing, set_mixture_and_gains, set_on_input_after, set_twice};
+    moe_model *m = open_model(models[0], 0);
+    for (size_t k = 0; k < sizeof sets / sizeof sets[0]; k++) {
+        moe_profile_options o = MOE_PROFILE_OPTIONS_INIT;
+        moe_session *s = session_with(m, 1 + (int)k % 3, 0);
+        moe_profile *p;
+        o.flags = MOE_PROFILE_OUTPUTS;
+        assert_ok(moe_profile_create(&p, m, &o));
+        sets[k](s);
+        memset(seen, 0, sizeof seen);
+        float *plain = run(s, 10);
+        watch(s);
+        assert_ok(moe_session_set_profile(s, p));
+        float *x = run(s, 10);
+        assert_true(same(s, plain, x)); /* looking changes nothing */
+        assert_ok(moe_session_set_profile(s, NULL));
+        unwatch(s);
+        for (uint32_t l = 0; l < info_of(s).n_layers; l++)
+            check_outputs(s, p, l, sets[k] == set_on_input_after);
+        free(plain);
+        free(x);
+        moe_session_free(s);
+        moe_profile_free(p);
+    }
+    moe_model_release(m);
+}
+
 /* Two sessions of one model, different experts; one's changes never show in the other. */
 static void sessions_do_not_see_each_other(void **state)
 {
@@ -357,6 +447,7 @@ int main(void)
         cmocka_unit_test(gains),
         cmocka_unit_test(gains_reach_functions),
         cmocka_unit_test(a_function_twice_on_scaled_inputs),
+        cmocka_unit_test(profiles_see_raw_outputs),
         cmocka_unit_test(sessions_do_not_see_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
