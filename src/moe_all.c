@@ -172,6 +172,9 @@
 #include "run/route.c"
 #include "run/session.c"
 #include "run/state_io.c"
+#include "run/steer_load.c"
+#include "run/steer_save.c"
+#include "run/take.c"
 
 /* sample */
 #include "sample/dry.c"
@@ -198,5 +201,6 @@
 #include "api/api_route.c"
 #include "api/api_sampler.c"
 #include "api/api_session.c"
+#include "api/api_steering.c"
 #include "api/api_tokenizer.c"
 #include "api/api_trace.c"

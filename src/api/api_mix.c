@@ -89,7 +89,7 @@ int moe_session_contrast(const moe_session *strong, const moe_session *weak, siz
                          const moe_contrast *o, float *out, size_t cap)
 {
     moe_contrast copy;
-    const float *a, *b;
+    const float *a = NULL, *b = NULL;
     moe__clear_error();
     MOE_ARG(strong != NULL && weak != NULL && out != NULL);
     MOE_TRY(copy_contrast(&copy, o));

@@ -8,6 +8,7 @@
 #include "api/api.h"
 #include "base/opts.h"
 #include "run/session.h"
+#include "run/steer_io.h"
 
 /* The layers that a handle stands for: first <= l < last, dense ones are passed over. */
 static uint32_t first_layer(const moe_router *r) { return r->layer == MOE_ALL_LAYERS ? 0 : r->layer; }
@@ -390,35 +391,19 @@ int moe_session_copy_routing(moe_session *dst, const moe_session *src)
     moe_router *all = &dst->handle[dst->m->hp.n_layers];
     moe__router *next;
     moe__slots *slots = NULL;
-    int serial = 0, on_input = 0;
     MOE_TRY(alloc_layers(all, &next, sizeof *next));
     int st = moe__slots_copy(&slots, src->experts.slots, dst->m);
     EACH_LAYER(l, all)
     {
         if (st >= 0) st = moe__router_duplicate(&next[l], &dst->router[l], &src->router[l]);
-        if (st < 0) continue;
-        serial |= next[l].serial;
-        on_input |= (next[l].recipe.spec.flags & MOE_ROUTE_ON_INPUT) != 0;
     }
-    if (st >= 0 && serial) st = moe__session_serial(dst);
-    if (st >= 0 && on_input) st = moe__experts_reserve(dst, 0, 1);
-    if (st >= 0) st = moe__experts_take(dst, slots);
-    EACH_LAYER(l, all)
-    {
-        if (st >= 0) {
-            moe__router_finish(&dst->router[l]);
-            dst->router[l] = next[l];
-        } else {
-            moe__router_finish(&next[l]);
-        }
+    if (st >= 0) st = moe__routing_take(dst, next, slots);
+    if (st < 0) {
+        EACH_LAYER(l, all) moe__router_finish(&next[l]);
+        moe__slots_free(slots, dst->m);
     }
     moe__free(&dst->m->alloc, next);
-    if (st < 0) {
-        moe__slots_free(slots, dst->m);
-        return st;
-    }
-    moe__park_update(dst);
-    return MOE_OK;
+    return st < 0 ? st : MOE_OK;
 }
 
 int moe_session_on_layer(moe_session *s, uint32_t layer, int where, moe_layer_fn fn, void *user)

@@ -349,6 +349,31 @@ def main():
     for name, text in json_texts.items():
         save("json", name, text.encode())
     save("json", "not_utf8", b'"\xc3("')
+    layers = {
+        "route": '{"layer": 0, "route": "topp:p=0.4,kmin=1"}',
+        "use": '{"layer": 1, "use": [{"expert": 0, "what": "ban"}, {"expert": 1, "what": "force"}]}',
+        "values": '{"layer": 0, "gain": [{"expert": 1, "value": 0.1}], "pre": [{"expert": 2, "value": 64}],'
+        ' "post": [{"expert": 3, "value": 1e-45}], "logit_bias": [], "select_bias": []}',
+        "limits": '{"layer": 0, "limits": [{"seq": 1, "experts": [0, 1]}, {"seq": 0, "experts": [2]}]}',
+        "override": '{"layer": 1, "overrides": [{"kind": "logits", "seq": 0, "first": 1, "last": 1,'
+        ' "row": [1, null, -2.5, 0]}, {"kind": "scores", "row": [0.1, 0.2, 0.3, 0.4]}]}',
+        "redirects": '{"layer": 1, "redirects": [{"expert": 0, "to_expert": 1},'
+        ' {"expert": 1, "to_layer": 0, "to_expert": 3}]}',
+        "two": '{"layer": 1, "route": "ranks:1"}, {"layer": 0, "route": "random:k=2,seed=7"}',
+        "coupled": '{"layer": 0, "route": "topk:k=2,capacity=1.25"}, {"layer": 1, "route": "expertchoice:c=1"}',
+        "twice": '{"layer": 0}, {"layer": 0}',
+        "unknown": '{"layer": 0, "gains": []}',
+        "all_banned": '{"layer": 0, "use": [%s]}'
+        % ", ".join('{"expert": %d, "what": "ban"}' % e for e in range(4)),
+    }
+    for name, text in layers.items():
+        save("steering", name, b"\0" + text.encode())
+    head = '{"format": "libmoe-steering", "version": 1, "model": {"fingerprint": "any"}'
+    maps = head + ', "maps": [{"kind": "gain", "values": [[1, 0.5, 2, 1], null]}]}'
+    save("steering", "maps", b"\1" + maps.encode())
+    save("steering", "empty", b"\1" + (head + "}").encode())
+    save("steering", "other_model", b"\1" + head.replace("any", "0123456789abcdef").encode() + b"}")
+    save("steering", "version", b"\1" + head.replace("1", "2").encode() + b"}")
 
 
 if __name__ == "__main__":
