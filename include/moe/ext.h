@@ -125,7 +125,7 @@ typedef struct moe_policy {
     int (*create)(void **state, const moe_policy_info *info, void *user);
     /** Ends a state made by create. May be NULL. */
     void (*destroy)(void *state);
-    /** The sequence (or all: #MOE_ALL_SEQS) was emptied. May be NULL. */
+    /** The sequence (or all: #MOE_ALL_SEQS) was emptied, or a saved session took its place. May be NULL. */
     void (*seq_reset)(void *state, moe_seq seq);
     /** `to` became a copy of `from`. May be NULL. */
     void (*seq_copy)(void *state, moe_seq from, moe_seq to);

@@ -330,6 +330,7 @@ int moe__session_load(moe_session *s, moe_read_fn fn, void *user)
     moe__hash_init(&k.hash);
     int st = get_all(&k, s, &v);
     if (st == MOE_OK) st = place(s, &v);
+    if (st == MOE_OK) moe__routers_reset_seq(s, MOE_ALL_SEQS); /* states of policies are not in the file */
     for (uint32_t i = 0; v.seq && i < v.word[HEAD_SEQS]; i++) moe__free(a, v.seq[i].data);
     moe__free(a, v.seq);
     moe__free(a, v.logits);

@@ -683,6 +683,39 @@ static int life_route(void *st, const moe_route_input *in, moe_route_output *out
     return two_best(NULL, in, out);
 }
 
+typedef struct stored {
+    char data[1 << 20];
+    size_t n, at;
+} stored;
+
+static int store(const void *data, size_t n, void *user)
+{
+    stored *x = user;
+    if (n > sizeof x->data - x->n) return -1;
+    memcpy(x->data + x->n, data, n);
+    x->n += n;
+    return 0;
+}
+
+static int fetch(void *data, size_t n, void *user)
+{
+    stored *x = user;
+    if (n > x->n - x->at) return -1;
+    memcpy(data, x->data + x->at, n);
+    x->at += n;
+    return 0;
+}
+
+/* A saved session that takes the place of what was there ends what policies knew of it. */
+static void save_and_load(moe_session *s)
+{
+    stored *x = calloc(1, sizeof *x);
+    assert_non_null(x);
+    assert_ok(moe_session_save(s, store, x));
+    assert_ok(moe_session_load(s, fetch, x));
+    free(x);
+}
+
 /* create and destroy come in pairs, whatever fails; sequences are told about. */
 static void states_of_policies(void **state)
 {
@@ -706,6 +739,8 @@ static void states_of_policies(void **state)
     assert_int_equal(l.copied, 1);
     assert_int_equal(l.cut, 1);
     assert_int_equal(l.resets, 1);
+    save_and_load(s);
+    assert_int_equal(l.resets, 2);
     moe_session_interrupt(s);
     assert_int_equal(moe_session_eval(s, w.id, 5), MOE_E_ABORTED);
     assert_int_equal(l.cut, 2);
