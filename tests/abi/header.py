@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-HEADERS = ["moe.h", "ext.h"]
+HEADERS = ["moe.h", "ext.h", "study.h"]
 
 
 def _text(root, name):

@@ -11,7 +11,7 @@ strict="-pedantic-errors -Wall -Wextra -Wundef -Wshadow -Werror -I$root/include 
 n=0
 try() { # try LANGUAGE COMPILER STANDARD
     command -v "$2" >/dev/null 2>&1 || return 0
-    for header in moe.h ext.h version.h; do
+    for header in moe.h ext.h study.h version.h; do
         # twice: a header must survive being included again
         printf '#include <moe/%s>\n#include <moe/%s>\nextern int use;\n' $header $header >"$scratch/use.$1"
         "$2" "-std=$3" $strict "$scratch/use.$1"
@@ -20,6 +20,7 @@ try() { # try LANGUAGE COMPILER STANDARD
     if [ "$1" = c ]; then # and the _INIT macros must fit their structs
         cat >"$scratch/init.c" <<END
 #include <moe/ext.h>
+#include <moe/study.h>
 $(sed -n 's/^#define \(MOE_[A-Z_]*\)_INIT .*/\1/p' "$root"/include/moe/*.h |
             awk '{ print tolower($0) " v" NR " = " $0 "_INIT;" }')
 END

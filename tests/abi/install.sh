@@ -22,7 +22,7 @@ libdir=$(pc --variable=libdir)
 
 # All of the interface is there, and nothing that is internal.
 find "$scratch/root" -name '*.h' | sed 's,.*/include/,,' | LC_ALL=C sort >"$scratch/headers"
-printf 'moe/ext.h\nmoe/moe.h\nmoe/version.h\n' | diff - "$scratch/headers"
+printf 'moe/ext.h\nmoe/moe.h\nmoe/study.h\nmoe/version.h\n' | diff - "$scratch/headers"
 [ -f "$libdir/libmoe.so.$version" ] && [ -f "$libdir/libmoe.a" ]
 
 program=$scratch/program.c
