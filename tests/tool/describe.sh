@@ -17,6 +17,16 @@ done
 runs 0 "info of a model with a dense layer" tool info "$DATA/qwen2moe-dense.gguf"
 says out "info tells the router's recipe" \
     '^router +layers [0-9]+-[0-9]+: score softmax, select top-k of [0-9]+'
+runs 0 "info --layers" tool info --layers "$DATA/qwen2moe-dense.gguf"
+says out "info --layers: parameters, activation ratio, granularity" \
+    '^ +1  moe +[0-9]+ .* [0-9.]+ k +[0-9.]+ k +[0-9.]+ % +[0-9.]+$'
+says out "info --layers: a dense layer has no such thing" '^ +0  dense .* - +-$'
+runs 0 "info --layers --json" tool info --layers --json "$MODEL"
+json "info --layers: measures of the shape" 'all(0 < l["active_parameters"] < l["parameters"] and
+abs(l["activation"] - 3 / 8) < 1e-6 and abs(l["granularity"] - 2 * j["dim"] / l["dim_ff"]) < 1e-6
+for l in j["layers"])'
+json "info: the recipe in full" 'j["routers"][0]["norm"] == "none" and j["routers"][0]["groups"] in (0, 1) and
+not j["routers"][0]["on_input"]'
 runs 0 "info --tensors" tool info --tensors "$MODEL"
 says out "info --tensors names them" '^token_embd.weight +[A-Z0-9_]+ +[0-9]+ x [0-9]+ +[0-9]+$'
 runs 0 "info --kernels" tool info --kernels "$MODEL"

@@ -8,13 +8,13 @@ runs 0 "--help" tool --help
 says out "help has examples" 'libmoe run "Once upon a time"'
 runs 0 "--version" tool --version
 says out "version is the header's" "^libmoe $VERSION\$"
-for c in run chat info plan bench tokenize perplexity quantize; do
+for c in run chat info plan bench tokenize perplexity quantize trace stats steer; do
     runs 0 "$c --help" tool "$c" --help
     says out "$c --help has examples" '^Examples:'
     tool help "$c" >"$tmp/help"
     same "help $c says the same" "$tmp/help" "$tmp/out"
 done
-for c in run info bench quantize; do
+for c in run info bench quantize trace stats steer; do
     tool $c --help | awk 'length > 80 { n++ } END { exit n > 3 }' && pass "$c --help fits 80 columns" ||
         fail "$c --help fits 80 columns"
 done
@@ -40,6 +40,11 @@ runs 2 "not a number that compares" tool run --temp nan x
 runs 2 "negative seed" tool run --seed -1 x
 runs 2 "no such choice" tool run --kv f8 x
 says err "no such choice: all are told" 'one of: f16 f32'
+many="--disable 0:1 --disable 0:1 --disable 0:1"
+many="$many $many $many $many $many $many $many $many $many $many $many"
+# shellcheck disable=SC2086
+runs 2 "an option given too often" tool run $many x
+says err "an option given too often: the limit is told" 'can be given 32 times'
 runs 2 "bad size" tool plan --budget 3X
 runs 2 "too many arguments" tool info a b
 runs 2 "option before the command" tool --json run
@@ -47,7 +52,7 @@ runs 1 "model file that does not exist" tool info "$tmp/none.gguf"
 says err "message begins with the program and names the file" "^libmoe: .*none.gguf"
 silent out "a failure leaves stdout alone"
 printf 'not a model' >"$tmp/bad.gguf"
-for c in run info plan bench tokenize; do
+for c in run info plan bench tokenize trace stats; do
     runs 1 "$c: a file that is no model" tool $c -m "$tmp/bad.gguf" </dev/null
 done
 runs 0 "values by =, joined letters, -- before arguments" tool tokenize --model="$MODEL" --ids -- --json
@@ -55,7 +60,7 @@ runs 0 "letter with its value joined" tool tokenize -m"$MODEL" --count abc
 
 tool --generate man >"$tmp/man" && head -n 3 "$tmp/man" | grep -q '^.TH LIBMOE 1' && pass "manual page" || \
     fail "manual page"
-for o in temp stride rule contexts; do
+for o in temp stride rule contexts route edit analyse html against; do
     holds "the manual page has --$o" grep -q "fB.-.-$o" "$tmp/man"
 done
 if command -v groff >/dev/null 2>&1; then
@@ -82,6 +87,8 @@ if command -v bash >/dev/null 2>&1; then
         "bash completes commands"
     [ "$(complete_line libmoe run --min)" = --min-p ] && pass "bash completes options" || fail \
         "bash completes options"
+    [ "$(complete_line libmoe trace --format c)" = csv ] && pass "bash completes choices of trace" || fail \
+        "bash completes choices of trace"
     [ "$(complete_line libmoe run --kv f1)" = f16 ] && pass "bash completes choices" || fail \
         "bash completes choices"
 fi
