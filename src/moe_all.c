@@ -199,6 +199,7 @@
 #include "api/api_profile.c"
 #include "api/api_quantize.c"
 #include "api/api_route.c"
+#include "api/api_router.c"
 #include "api/api_sampler.c"
 #include "api/api_session.c"
 #include "api/api_steering.c"

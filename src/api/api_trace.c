@@ -151,7 +151,7 @@ int moe_trace_load_file(moe_trace **out, const char *path, const moe_allocator *
 
 /* ---- analysis ---- */
 
-static int check_layer(const moe_trace *t, uint32_t layer)
+static int check_trace_layer(const moe_trace *t, uint32_t layer)
 {
     if (layer != MOE_ALL_LAYERS && layer >= t->n_layers)
         return MOE_FAIL(RANGE, "layer %u: the trace has %u", layer, t->n_layers);
@@ -162,7 +162,7 @@ int moe_trace_reuse(const moe_trace *t, uint32_t layer, double *out)
 {
     moe__clear_error();
     MOE_ARG(t != NULL && out != NULL);
-    MOE_TRY(check_layer(t, layer));
+    MOE_TRY(check_trace_layer(t, layer));
     return moe__trace_reuse(t, layer, out);
 }
 
@@ -171,7 +171,7 @@ int moe_trace_srp(const moe_trace *t, uint32_t layer, uint32_t window, int level
     double size;
     moe__clear_error();
     MOE_ARG(t != NULL && srp != NULL);
-    MOE_TRY(check_layer(t, layer));
+    MOE_TRY(check_trace_layer(t, layer));
     if (window == 0 || level < MOE_SRP_EXPERT || level > MOE_SRP_MODEL)
         return MOE_FAIL(INVALID, "moe_trace_srp: window %u, level %d", window, level);
     return moe__trace_srp(t, layer, window, level, srp, rho ? rho : &size);
@@ -182,7 +182,7 @@ int moe_trace_cache(const moe_trace *t, int policy, uint32_t layer, uint32_t win
 {
     moe__clear_error();
     MOE_ARG(t != NULL && capacity != NULL && n > 0 && hit_rate != NULL);
-    MOE_TRY(check_layer(t, layer));
+    MOE_TRY(check_trace_layer(t, layer));
     const int kind = policy & ~MOE_CACHE_WARM;
     if (kind < MOE_CACHE_LRU || kind > MOE_CACHE_SCH)
         return MOE_FAIL(INVALID, "moe_trace_cache: policy %d is not known", policy);

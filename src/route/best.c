@@ -2,7 +2,7 @@
 /* See best.h. */
 #include "route/best.h"
 
-static void best_swap(moe__best *l, uint32_t i, uint32_t j)
+static void best_swap(moe__best_list *l, uint32_t i, uint32_t j)
 {
     const uint32_t id = l->id[i];
     const float value = l->value[i];
@@ -12,13 +12,13 @@ static void best_swap(moe__best *l, uint32_t i, uint32_t j)
     l->value[j] = value;
 }
 
-static int best_before(const moe__best *l, uint32_t i, uint32_t j)
+static int best_before(const moe__best_list *l, uint32_t i, uint32_t j)
 {
     return moe__best_before(l->value[i], l->id[i], l->value[j], l->id[j]);
 }
 
 /* Lets entry i of a heap of n sink below those that stand behind it. */
-static void best_sink(moe__best *l, uint32_t i, uint32_t n)
+static void best_sink(moe__best_list *l, uint32_t i, uint32_t n)
 {
     for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
         if (child + 1 < n && best_before(l, child, child + 1)) child++;
@@ -27,7 +27,7 @@ static void best_sink(moe__best *l, uint32_t i, uint32_t n)
     }
 }
 
-void moe__best_push(moe__best *l, uint32_t e, float x)
+void moe__best_push(moe__best_list *l, uint32_t e, float x)
 {
     if (l->n < l->cap) {
         uint32_t i = l->n++;
@@ -41,7 +41,7 @@ void moe__best_push(moe__best *l, uint32_t e, float x)
     }
 }
 
-void moe__best_sort(moe__best *l)
+void moe__best_sort(moe__best_list *l)
 {
     for (uint32_t end = l->n; end > 1; end--) {
         best_swap(l, 0, end - 1);
@@ -52,7 +52,7 @@ void moe__best_sort(moe__best *l)
 uint32_t moe__best_top(const float *z, const float *q, uint32_t n, size_t step, uint32_t cap, uint32_t *id,
                        float *value)
 {
-    moe__best l = {id, value, 0, cap};
+    moe__best_list l = {id, value, 0, cap};
     uint32_t e = 0;
     if (cap == 0) return 0;
     if (cap > MOE_BEST_FEW) {

@@ -23,17 +23,17 @@ static inline int moe__best_before(float a, uint32_t i, float b, uint32_t j)
 /* -infinity: not to be taken. Logits count too: bans before scoring leave scores of 0 behind. */
 static inline int moe__best_banned(float z, float q) { return z == -INFINITY || q == -INFINITY; }
 
-typedef struct moe__best {
+typedef struct moe__best_list {
     uint32_t *id; /* [cap] */
     float *value; /* [cap] */
     uint32_t n, cap;
-} moe__best;
+} moe__best_list;
 
 /* Up to here sorted insertion beats a heap: most candidates fail the first comparison. */
 enum { MOE_BEST_FEW = 32 };
 
 /* For lists of few; indices in ascending order, so that an equal value never passes. */
-static inline void moe__best_insert(moe__best *l, uint32_t e, float x)
+static inline void moe__best_insert(moe__best_list *l, uint32_t e, float x)
 {
     uint32_t at = l->n < l->cap ? l->n++ : l->cap - 1;
     for (; at > 0 && (x > l->value[at - 1] || (l->value[at - 1] != l->value[at - 1] && x == x)); at--) {
@@ -45,15 +45,15 @@ static inline void moe__best_insert(moe__best *l, uint32_t e, float x)
 }
 
 /* Of a full list: whether x, of a higher index than all before, gets in. */
-static inline int moe__best_enters(const moe__best *l, float x)
+static inline int moe__best_enters(const moe__best_list *l, float x)
 {
     const float last = l->value[l->cap - 1];
     return x > last || (last != last && x == x);
 }
 
 /* For lists of any length (a heap, the worst on top), indices in any order; moe__best_sort() ends it. */
-void moe__best_push(moe__best *l, uint32_t e, float x);
-void moe__best_sort(moe__best *l);
+void moe__best_push(moe__best_list *l, uint32_t e, float x);
+void moe__best_sort(moe__best_list *l);
 
 /*
  * The best `cap` of n, sorted, without banned ones; returns how many. Element i stands at z[i * step] and

@@ -11,7 +11,7 @@
 /* -infinity if all of the group are banned; banned ones are not there. */
 static float group_value(const float *q, uint32_t size, int top2)
 {
-    moe__best l = {(uint32_t[2]){0}, (float[2]){0}, 0, top2 ? 2 : 1};
+    moe__best_list l = {(uint32_t[2]){0}, (float[2]){0}, 0, top2 ? 2 : 1};
     for (uint32_t e = 0; e < size; e++)
         if (q[e] != -INFINITY && (l.n < l.cap || moe__best_enters(&l, q[e]))) moe__best_insert(&l, e, q[e]);
     if (l.n == 0) return -INFINITY;

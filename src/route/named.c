@@ -31,7 +31,7 @@ typedef struct reading {
 } reading;
 
 #define PLACE(r, where) ((size_t)((where).at - (r)->text))
-#define SHOWN(x)        ((int)((x).end - (x).at < 40 ? (x).end - (x).at : 40)), (x).at
+#define SHOWN_PIECE(x)  ((int)((x).end - (x).at < 40 ? (x).end - (x).at : 40)), (x).at
 #define BYTE            "routing text, byte %zu: "
 
 static piece strip(piece x)
@@ -160,12 +160,12 @@ static int no_such_key(const reading *r, piece key)
         if (settable(&r->spec, f)) add_word(known, sizeof known, p ? "p" : f->key);
     }
     return MOE_FAIL(INVALID, BYTE "'%s' has no key '%.*s', expected one of: %s", PLACE(r, key), r->row->name,
-                    SHOWN(key), known);
+                    SHOWN_PIECE(key), known);
 }
 
 static int no_number(const reading *r, piece x)
 {
-    return MOE_FAIL(INVALID, BYTE "'%.*s' is no number that fits here", PLACE(r, x), SHOWN(x));
+    return MOE_FAIL(INVALID, BYTE "'%.*s' is no number that fits here", PLACE(r, x), SHOWN_PIECE(x));
 }
 
 static int read_choice(reading *r, const moe__spec_field *f, piece x)
@@ -179,7 +179,8 @@ static int read_choice(reading *r, const moe__spec_field *f, piece x)
         }
         add_word(known, sizeof known, f->words[i]);
     }
-    return MOE_FAIL(INVALID, BYTE "%s is '%.*s', expected one of: %s", PLACE(r, x), f->key, SHOWN(x), known);
+    return MOE_FAIL(INVALID, BYTE "%s is '%.*s', expected one of: %s", PLACE(r, x), f->key, SHOWN_PIECE(x),
+                    known);
 }
 
 static int read_ids(reading *r, piece x)
@@ -241,7 +242,7 @@ static int read_item(reading *r, piece item)
         key.at = "ids";
         key.end = key.at + 3;
         if (!is_list(value) || !field_named(r, key))
-            return MOE_FAIL(INVALID, BYTE "'%.*s' has no '='", PLACE(r, value), SHOWN(value));
+            return MOE_FAIL(INVALID, BYTE "'%.*s' has no '='", PLACE(r, value), SHOWN_PIECE(value));
     }
     const moe__spec_field *f = field_named(r, key);
     if (!f) return no_such_key(r, key);
@@ -261,7 +262,7 @@ static int name_of(reading *r, piece name)
     char known[640] = "";
     for (size_t i = 0; i < MOE_N_SPEC_NAMES; i++) add_word(known, sizeof known, moe__spec_rows[i].name);
     return MOE_FAIL(INVALID, BYTE "there is no recipe '%.*s', expected one of: %s", PLACE(r, name),
-                    SHOWN(name), known);
+                    SHOWN_PIECE(name), known);
 }
 
 static int check_need(reading *r)
@@ -411,5 +412,5 @@ const char *moe__spec_name(size_t i, const char **summary)
 }
 
 #undef PLACE
-#undef SHOWN
+#undef SHOWN_PIECE
 #undef BYTE

@@ -76,8 +76,8 @@ static uint32_t cols_max(uint32_t n) { return 2 * n; } /* n_null never exceeds n
 size_t moe__router_scratch(uint32_t n_experts) { return 4 * (size_t)cols_max(n_experts); }
 
 /* z, s, q of one row; each buffer [n_cols]. */
-static view prepare(const moe__router *r, const float *logits, const moe__route_at *at, float *z, float *s,
-                    float *q, float *scratch)
+static view prepare_row(const moe__router *r, const float *logits, const moe__route_at *at, float *z,
+                        float *s, float *q, float *scratch)
 {
     view v;
     v.z = make_logits(r, logits, at, z);
@@ -124,7 +124,7 @@ static void weigh(const moe__router *r, const view *v, const uint32_t *id, float
 }
 
 /* The second half: norm and scale, multipliers behind them, drops; null experts become nobody. */
-static int settle(const moe__router *r, uint32_t *id, float *w, uint32_t n)
+static int settle_row(const moe__router *r, uint32_t *id, float *w, uint32_t n)
 {
     moe__recipe_norm(&r->recipe, id, w, n);
     multiply(w, id, n, r, MOE_EDIT_POST);
@@ -169,7 +169,8 @@ int moe__router_row(const moe__router *r, const float *logits, const float *hidd
                     uint32_t *id, float *w, uint32_t *n, float *scratch)
 {
     const size_t cols = cols_max(r->shape.n);
-    const view v = prepare(r, logits, at, scratch, scratch + cols, scratch + 2 * cols, scratch + 3 * cols);
+    const view v =
+        prepare_row(r, logits, at, scratch, scratch + cols, scratch + 2 * cols, scratch + 3 * cols);
     uint32_t offset[2] = {0, 0};
     moe_route_input in = input_of(r, 1);
     in.logits = v.z;
@@ -183,7 +184,7 @@ int moe__router_row(const moe__router *r, const float *logits, const float *hidd
     MOE_TRY(call_policy(r, &in, &out));
     *n = offset[1];
     weigh(r, &v, id, w, *n);
-    return settle(r, id, w, *n);
+    return settle_row(r, id, w, *n);
 }
 
 /* Scores that pairs of a caller's policy start from, for those that leave weights alone. */
@@ -200,7 +201,7 @@ int moe__router_batch(const moe__router *r, const moe__route_batch *b)
     for (uint32_t t = 0; t < b->n_rows; t++) {
         const moe__route_at at = {b->token[t], b->pos[t], b->seq[t]};
         float *z = b->z + t * cols, *s = b->s + t * cols, *q = b->q + t * cols;
-        const view v = prepare(r, b->logits + t * own, &at, z, s, q, b->scratch);
+        const view v = prepare_row(r, b->logits + t * own, &at, z, s, q, b->scratch);
         if (v.z != z) memcpy(z, v.z, cols * sizeof *z);
         if (v.q != q) memcpy(q, v.q, cols * sizeof *q);
     }
@@ -227,7 +228,7 @@ int moe__router_batch(const moe__router *r, const moe__route_batch *b)
                              b->order + r->shape.n);
     for (uint32_t t = 0; t < b->n_rows; t++) {
         const uint32_t p = b->offset[t];
-        if (settle(r, b->expert + p, b->weight + p, b->offset[t + 1] - p) < 0)
+        if (settle_row(r, b->expert + p, b->weight + p, b->offset[t + 1] - p) < 0)
             return MOE_FAIL(NUMERIC, "layer %u, row %u: the router's weights are not finite", r->shape.layer,
                             t);
     }

@@ -16,7 +16,7 @@ static int draw_row(const moe__recipe *r, const moe__rule_row *row, uint32_t pur
                     uint32_t *id, float *w)
 {
     const uint32_t key[2] = {(uint32_t)r->spec.seed, (uint32_t)(r->spec.seed >> 32)};
-    moe__best l = {id, w, 0, r->max_k};
+    moe__best_list l = {id, w, 0, r->max_k};
     uint32_t word[4];
     for (uint32_t e = 0; e < row->n; e++) {
         if (e % 4 == 0) {

@@ -21,9 +21,9 @@ static uint32_t rows_of(const moe__recipe *r, uint32_t n_rows, uint32_t n_expert
 
 /* Expert e chooses among the n_rows rows of `seq`, or among all rows. */
 static void expert_takes(const moe_route_input *in, moe_route_output *out, uint32_t e, uint32_t cap,
-                        const moe_seq *seq)
+                         const moe_seq *seq)
 {
-    moe__best l = {out->offset, out->weight, 0, cap};
+    moe__best_list l = {out->offset, out->weight, 0, cap};
     for (uint32_t t = 0; t < in->n_rows; t++) {
         const size_t at = t * in->stride + e;
         if (seq && in->seq[t] != *seq) continue;
@@ -63,7 +63,7 @@ static int choice_route(void *state, const moe_route_input *in, moe_route_output
     out->offset[0] = 0;
     for (uint32_t t = 0; t < in->n_rows; t++) {
         const size_t at = t * in->stride;
-        moe__best l = {out->expert + used, out->weight + used, 0, n};
+        moe__best_list l = {out->expert + used, out->weight + used, 0, n};
         for (uint32_t e = 0; e < n; e++)
             if (out->expert[(size_t)t * n + e]) moe__best_push(&l, e, in->choice[at + e]);
         moe__best_sort(&l);

@@ -33,7 +33,7 @@ static int all_row(const moe__recipe *r, const moe__rule_row *row, uint32_t *id,
 /* Without ids: whatever the sequence is limited to, for all others are banned. */
 static int fixed_row(const moe__recipe *r, const moe__rule_row *row, uint32_t *id, float *w)
 {
-    moe__best l = {id, w, 0, r->max_k};
+    moe__best_list l = {id, w, 0, r->max_k};
     if (r->spec.n_ids == 0) return all_row(r, row, id, w);
     for (size_t i = 0; i < r->spec.n_ids; i++) {
         const uint32_t e = r->ids[i];

@@ -70,7 +70,7 @@ static int topp_row(const moe__recipe *r, const moe__rule_row *row, uint32_t *id
  */
 static int threshold_row(const moe__recipe *r, const moe__rule_row *row, uint32_t *id, float *w)
 {
-    moe__best l = {id, w, 0, r->max_k};
+    moe__best_list l = {id, w, 0, r->max_k};
     float best = -INFINITY, last = 0;
     uint32_t last_id = 0;
     const uint32_t k_min = moe__best_top(row->z, row->q, row->n, 1, r->k_min, id, w);

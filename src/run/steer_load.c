@@ -38,7 +38,8 @@ static int at_place(const steer_reader *k, json_place v, int status)
 {
     const size_t n = strlen(k->j->name);
     const char *text = moe__last_error();
-    if (status >= 0 || status == MOE_E_NOMEM || (strncmp(text, k->j->name, n) == 0 && strncmp(text + n, ": line ", 7) == 0))
+    if (status >= 0 || status == MOE_E_NOMEM ||
+        (strncmp(text, k->j->name, n) == 0 && strncmp(text + n, ": line ", 7) == 0))
         return status;
     return moe__json_fail(k->j, v, status, "%s", text);
 }
@@ -70,7 +71,7 @@ static int get_expert(const steer_reader *k, json_place v, uint32_t *out)
 }
 
 /* A sequence; without one, all. */
-static int get_seq(const steer_reader *k, json_place v, moe_seq *out)
+static int get_seq_number(const steer_reader *k, json_place v, moe_seq *out)
 {
     uint32_t seq;
     *out = MOE_ALL_SEQS;
@@ -188,7 +189,7 @@ static int read_limits(const steer_reader *k, json_place list, moe__steer *s, co
     EACH_ENTRY(k, v, list)
     {
         MOE_TRY(get_entry(k, v, "limits", names, 1, in));
-        MOE_TRY(get_seq(k, in[1], &seq));
+        MOE_TRY(get_seq_number(k, in[1], &seq));
         for (uint32_t q = 0; q < shape->n_seq_max; q++) {
             if (seq != MOE_ALL_SEQS && (uint32_t)seq != q) continue;
             if (k->seen[q])
@@ -216,7 +217,7 @@ static int read_override(const steer_reader *k, json_place v, moe__steer *s, con
     int64_t at;
     MOE_TRY(get_entry(k, v, "overrides", names, 2, in));
     MOE_TRY(get_word(k, in[0], "kind", moe__steer_overrides, 3, &o.kind));
-    MOE_TRY(get_seq(k, in[2], &o.seq));
+    MOE_TRY(get_seq_number(k, in[2], &o.seq));
     if (in[3]) {
         MOE_TRY(moe__json_i64(k->j, in[3], "first", 0, INT32_MAX, &at));
         o.first = (moe_pos)at;
@@ -453,7 +454,7 @@ static void make_native(steer_reader *k)
     }
 }
 
-static int read_all(steer_reader *k)
+static int read_steering(steer_reader *k)
 {
     const moe_model *m = k->s->m;
     const moe__allocator *a = &m->alloc;
@@ -477,7 +478,7 @@ int moe__steering_load(moe_session *s, const char *name, const char *text, size_
     const moe__allocator *a = &s->m->alloc;
     MOE_TRY(moe__json_open(&j, a, name, text, n));
     steer_reader k = {.s = s, .j = &j};
-    const int st = read_all(&k);
+    const int st = read_steering(&k);
     if (st < 0) {
         for (uint32_t l = 0; k.next && l < s->m->hp.n_layers; l++) moe__router_finish(&k.next[l]);
         moe__slots_free(k.slots, s->m);

@@ -66,7 +66,7 @@ int moe__contrast_logits(const float *strong, const float *weak, size_t n, const
 
 static double weight_of(const float *weights, size_t i) { return weights ? (double)weights[i] : 1.0; }
 
-static int check_weights(const float *weights, size_t n, double *sum)
+static int check_mix_weights(const float *weights, size_t n, double *sum)
 {
     *sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -145,7 +145,7 @@ int moe__mix_logits(int mode, const float *const *logits, const float *weights, 
         return MOE_FAIL(INVALID, "mix: mode %d: expected MOE_MIX_LOGITS, MOE_MIX_PROBS or MOE_MIX_LSE", mode);
     if (n < 1 || n > MOE_MIX_MAX)
         return MOE_FAIL(INVALID, "mix: expected 1 to %d rows, found %zu", MOE_MIX_MAX, n);
-    MOE_TRY(check_weights(weights, n, &sum));
+    MOE_TRY(check_mix_weights(weights, n, &sum));
     for (size_t i = 0; i < n; i++) MOE_TRY(row_max(logits[i], n_vocab, "mix: row", i, &best));
     if (mode == MOE_MIX_LOGITS) return mean_of_logits(logits, weights, n, n_vocab, sum, out);
     log_mixture(mode, logits, weights, n, n_vocab, sum, out);

@@ -52,7 +52,7 @@ static void add_probs(moe_profile *p, moe__prof_layer *l, const float *z, uint32
     (*n_probs)++;
 }
 
-static uint32_t class_of(const moe_profile *p, moe_token token)
+static uint32_t class_of_token(const moe_profile *p, moe_token token)
 {
     if (token < 0 || p->marks.n == 0) return p->cls;
     const uint32_t i = moe__idmap_get(&p->marks, (uint32_t)token);
@@ -91,10 +91,10 @@ static void add_together(const moe_profile *p, moe__prof_layer *l, const uint32_
                 l->a[PROF_PAIRS].n[id[i] * n + id[j]]++;
 }
 
-static void add_row(moe_profile *p, moe__prof_layer *l, const moe_route_view *v, uint32_t row)
+static void add_routed_row(moe_profile *p, moe__prof_layer *l, const moe_route_view *v, uint32_t row)
 {
     const moe_token token = v->token ? v->token[row] : MOE_TOKEN_NONE;
-    const uint32_t cls = class_of(p, token), n = p->info.n_experts;
+    const uint32_t cls = class_of_token(p, token), n = p->info.n_experts;
     uint32_t *tracked = tracked_row(p, token, (uint32_t)(l - p->layer));
     uint64_t *count = l->a[PROF_N].n;
     uint32_t real = 0, chosen = 0;
@@ -142,7 +142,7 @@ void moe__profile_route(moe_profile *p, const moe_route_view *v)
     memset(p->batch_count, 0, n * sizeof *p->batch_count);
     memset(p->batch_prob, 0, n * sizeof *p->batch_prob);
     for (uint32_t r = 0; r < v->n_rows; r++) {
-        add_row(p, l, v, r);
+        add_routed_row(p, l, v, r);
         if (v->logits) add_probs(p, l, v->logits + r * stride, &n_probs);
     }
     uint64_t *count = l->a[PROF_N].n;

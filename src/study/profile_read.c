@@ -138,7 +138,7 @@ static double element(const moe__prof_layer *l, int array, uint64_t i)
     return moe__profile_is_sum(array) ? l->a[array].x[i] : (double)l->a[array].n[i];
 }
 
-static void read_array(const moe_profile *p, const moe__prof_layer *l, int what, uint64_t n, double *dst)
+static void read_numbers(const moe_profile *p, const moe__prof_layer *l, int what, uint64_t n, double *dst)
 {
     const int array = read_table[what].array, by = read_table[what].by;
     if (what == MOE_PROFILE_CLASS_PROMPTS) {
@@ -163,6 +163,6 @@ int moe__profile_read(const moe_profile *p, uint32_t layer, int what, double *ds
         return MOE_FAIL(NOTFOUND, "moe_profile_read: the profile was made without what array %d needs", what);
     if (size > cap) return MOE_FAIL(BUFFER, "moe_profile_read: room for %zu numbers, needed %zu", cap, *n);
     const uint32_t r = p->layer_at[layer];
-    read_array(p, r == UINT32_MAX ? NULL : &p->layer[r], what, size, dst);
+    read_numbers(p, r == UINT32_MAX ? NULL : &p->layer[r], what, size, dst);
     return MOE_OK;
 }

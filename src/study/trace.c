@@ -160,7 +160,7 @@ static int find_layer(const moe_trace *t, uint32_t number, uint32_t *out)
     return MOE_FAIL(STATE, "trace: layer %u: expected a layer behind %u", number, t->layer[next - 1].number);
 }
 
-static int keeps(const moe_trace *t, const moe_route_view *v, uint32_t pair)
+static int keeps_row(const moe_trace *t, const moe_route_view *v, uint32_t pair)
 {
     if (v->expert[pair] == MOE_EXPERT_NONE) return 0;
     return (t->flags & MOE_TRACE_WEIGHTS) || !v->weight || v->weight[pair] != 0;
@@ -189,7 +189,7 @@ static int count_pairs(const moe_trace *t, const moe_route_view *v, uint64_t *pa
             return MOE_FAIL(INVALID, "trace: layer %u, row %u: falling offsets", v->layer, r);
         for (uint32_t j = v->offset[r]; j < v->offset[r + 1]; j++) {
             MOE_TRY(check_pair(t, v, r, j));
-            n += keeps(t, v, j) != 0;
+            n += keeps_row(t, v, j) != 0;
         }
         if (n > MOE_TRACE_K_MAX)
             return MOE_FAIL(RANGE, "trace: layer %u, row %u: %u experts: at most %u", v->layer, r, n,
@@ -246,7 +246,7 @@ static void write_pairs(moe_trace *t, moe__trace_layer *l, const moe_route_view 
         const uint32_t i = t->n_tokens + r;
         const uint64_t first = at;
         for (uint32_t j = v->offset[r]; j < v->offset[r + 1]; j++) {
-            if (!keeps(t, v, j)) continue;
+            if (!keeps_row(t, v, j)) continue;
             if (t->id_bytes == 1)
                 ((uint8_t *)l->id)[at] = (uint8_t)v->expert[j];
             else
