@@ -115,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     }
     ask_all(&j);
-    text_out once = write_all(&j, n % 5);
+    text_out once = write_all(&j, (int)(n % 5));
     FUZZ_CHECK(moe__json_open(&k, &a, "again", once.p, once.n) == MOE_OK ||
                strstr(moe_last_error(), "second time"));
     if (k.value) {
@@ -123,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         for (uint32_t i = 0; i < k.n_values; i++)
             FUZZ_CHECK(k.value[i].kind == j.value[i].kind ||
                        (j.value[i].kind == JSON_NUMBER && k.value[i].kind == JSON_FALSE));
-        text_out twice = write_all(&k, n % 5);
+        text_out twice = write_all(&k, (int)(n % 5));
         FUZZ_CHECK(once.n == twice.n && memcmp(once.p, twice.p, once.n) == 0);
         free(twice.p);
         moe__json_close(&k);
