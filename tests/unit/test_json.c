@@ -205,6 +205,8 @@ static void invalid_documents(void **state)
         DOC("\"\\ud800\\u0041\""),
         DOC("\"\\ud800\\ud800\""),
         DOC("\"\\ud800\\n\""),
+        DOC("\"\\ud800\\ue000\""),
+        DOC("\"\\udc00\\udc00\""),
         DOC("\"\\udfff\\ud800\""),
         /* 8.1: UTF-8. Lone and missing continuation bytes, too long forms, surrogates, beyond the last plane
          */
@@ -387,6 +389,8 @@ static void numbers_by_type(void **state)
     assert_int_equal(moe__json_u64(&j, v[6], "x", UINT64_MAX, &u), MOE_E_FORMAT);
     assert_int_equal(moe__json_i64(&j, v[6], "x", -5, 5, &i64), MOE_OK);
     assert_true(i64 == -1);
+    assert_int_equal(moe__json_i64(&j, v[6], "x", 0, 5, &i64), MOE_E_FORMAT);
+    assert_int_equal(moe__json_i64(&j, v[2], "x", 0, 5, &i64), MOE_E_FORMAT);
     assert_int_equal(moe__json_i64(&j, v[1], "x", -5, 5, &i64), MOE_OK);
     assert_true(i64 == 0);
     assert_int_equal(moe__json_i64(&j, v[7], "x", INT64_MIN, INT64_MAX, &i64), MOE_OK);

@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "moe/moe.h"
+#include "token/token.h"
 
 #define assert_refused(expr, status, text)                                                                   \
     do {                                                                                                     \
@@ -395,6 +395,34 @@ static void vocabularies_are_compared(void **state)
     moe_tokenizer_free(b);
 }
 
+/* Tokens made by hand: bytes, their number and the kind count; where generation ends does not. */
+static void tokens_are_compared(void **state)
+{
+    (void)state;
+    uint8_t text_a[] = "ab\0c\0d", text_b[] = "ab\0c\0d", text_c[] = "ab\0cx\0d", text_d[] = "ab\0x\0d";
+    uint32_t at[4] = {0, 3, 5, 7}, at_c[4] = {0, 3, 6, 8};
+    uint8_t attr[3] = {MOE_ATTR_NORMAL, MOE_ATTR_NORMAL, MOE_ATTR_CONTROL},
+            end[3] = {MOE_ATTR_NORMAL, MOE_ATTR_NORMAL, MOE_ATTR_CONTROL | MOE_ATTR_END},
+            kind[3] = {MOE_ATTR_NORMAL, MOE_ATTR_NORMAL, MOE_ATTR_USER};
+    const moe_tokenizer a = {.n = 3, .text = text_a, .at = at, .attr = attr};
+    const struct {
+        moe_tokenizer t;
+        moe_token first;
+    } row[] = {{{.n = 3, .text = text_b, .at = at, .attr = end}, MOE_TOKEN_NONE},
+               {{.n = 3, .text = text_b, .at = at, .attr = kind}, 2},
+               {{.n = 3, .text = text_c, .at = at_c, .attr = attr}, 1},
+               {{.n = 3, .text = text_d, .at = at, .attr = attr}, 1},
+               {{.n = 2, .text = text_b, .at = at, .attr = attr}, 2}};
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        moe_token first = 77;
+        assert_int_equal(moe_tokenizer_same(&a, &row[i].t, &first), row[i].first == MOE_TOKEN_NONE);
+        assert_int_equal(first, row[i].first);
+        assert_int_equal(moe_tokenizer_same(&row[i].t, &a, &first), row[i].first == MOE_TOKEN_NONE);
+        assert_int_equal(first, row[i].first);
+        assert_int_equal(moe__vocab_hash(&a) == moe__vocab_hash(&row[i].t), row[i].first == MOE_TOKEN_NONE);
+    }
+}
+
 /* ---- calculators */
 
 /* 2507.17702 with the header of DeepSeekMoE-16B: 64 routed, 6 active, 2 shared of width 1408, hidden 2048. */
@@ -476,6 +504,7 @@ int main(void)
         cmocka_unit_test(mixtures_far_from_zero),
         cmocka_unit_test(mixtures_refuse),
         cmocka_unit_test(vocabularies_are_compared),
+        cmocka_unit_test(tokens_are_compared),
         cmocka_unit_test(deepseekmoe_16b_shape),
         cmocka_unit_test(qwen15_moe_layer),
         cmocka_unit_test(wrong_shapes),
