@@ -321,6 +321,27 @@ def main():
         save("session", "head%d" % at, bytes([1, at, 0, 255]))
     save("session", "raw", bytes([2]) + b"MOESESS\n" + bytes(60))
     save("session", "nan", bytes([1]) + b"".join(struct.pack("<HB", 88 + i, 0xFF) for i in range(40)))
+    save("trace", "sound", bytes([1]))
+    save("trace", "wrong_sum", bytes([0, 60, 0, 9]))
+    for at in range(8, 56, 4):
+        save("trace", "head%d" % at, bytes([1, at, 0, 1]))
+    for at in range(56, 200, 12):
+        save("trace", "body%d" % at, bytes([1, at, 0, 255]))
+    save("trace", "cut", bytes([1, 255, 255, 90, 0]))
+    head = b"MOETRAC\n" + struct.pack("<QIIIIQ", 7, 1, 0, 1, 300, 2) + struct.pack("<II", 5, 2)
+    body = struct.pack("<2I2i2i", 3, 3, 0, 1, -1, 9) + struct.pack("<4H", 299, 0, 1, 299)
+    save("trace", "wide", bytes([3]) + head + body + bytes(8))
+    head = b"MOETRAC\n" + struct.pack("<QIIIIQ", 0, 1, 0, 1024, 65536, 0)
+    save("trace", "layers", bytes([3]) + head + b"".join(struct.pack("<II", i, 0) for i in range(1024)) + bytes(8))
+    save("profile", "sound", bytes([1]))
+    save("profile", "wrong_sum", bytes([0, 80, 0, 9]))
+    for at in range(8, 60, 4):
+        save("profile", "head%d" % at, bytes([1, at, 0, 1]))
+    for at in range(60, 260, 16):
+        save("profile", "body%d" % at, bytes([1, at, 0, 255]))
+    save("profile", "cut", bytes([1, 255, 255, 90, 0]))
+    dense = b"MOEPROF\n" + struct.pack("<Q11I", 0, 1, 3, 4, 0, 0, 1, 0, 5, 1, 0, 0)
+    save("profile", "dense", bytes([3]) + dense + struct.pack("<IIQ", 2147483647, 0, 1) + bytes(8))
     save("api", "eval", bytes([3, 11, 0, 5, 1, 2, 3, 4, 5, 16, 0, 0, 3, 9, 9, 9, 16, 1]))
     save("api", "copy", bytes([0, 0, 0, 4, 1, 2, 3, 4, 4, 1, 2, 6, 1, 2, 0, 3, 5, 6, 7, 4, 2, 1, 8]))
     save("api", "batch", bytes([4, 4, 2, 21, 6, 8, 1, 9, 2, 16, 3, 24, 4, 17, 5, 10, 6, 16, 0, 16, 1]))
