@@ -15,8 +15,9 @@ extern "C" {
 
 /* ------------------------------------------------------------------------------------------------ profile */
 /** @defgroup profile Profile
- * Statistics of a model's routers and experts, gathered while sessions run. Tokens are counted in classes of the
- * caller's choice (domains, behaviours, marked tokens). One thread at a time; docs/studying-routing.md.
+ * Statistics of a model's routers and experts, gathered while sessions run. Tokens are counted in classes of
+ * the caller's choice (domains, behaviours, marked tokens). All memory is taken when a profile is made. One
+ * thread at a time; docs/studying-routing.md.
  * @{ */
 
 typedef struct moe_profile moe_profile; /**< statistics of routers and experts */
@@ -29,7 +30,8 @@ typedef struct moe_profile_options {
     size_t size;           /**< sizeof(moe_profile_options) */
     uint32_t flags;        /**< MOE_PROFILE_* */
     uint32_t n_classes;    /**< classes of tokens; 0 = 1 */
-    uint32_t n_tokens_max; /**< different tokens whose experts are counted, first come, first served; 0 = none */
+    uint32_t n_tokens_max; /**< different tokens whose experts are counted, first come, first served, at most
+                                the vocabulary; 0 = none */
     uint32_t n_pos_max;    /**< positions whose dropped choices are counted apart; 0 = none */
 } moe_profile_options;
 /** Start value of moe_profile_options. */
@@ -42,7 +44,7 @@ typedef struct moe_profile_info {
     uint32_t n_layers;     /**< of the model, dense ones included */
     uint32_t n_experts;    /**< routed experts of a layer */
     uint32_t n_classes;    /**< classes */
-    uint32_t n_tokens_max; /**< as made */
+    uint32_t n_tokens_max; /**< as made, at most the vocabulary */
     uint32_t n_pos_max;    /**< as made */
     uint64_t n_tokens;     /**< tokens seen */
     uint64_t fingerprint;  /**< of the model */
@@ -50,7 +52,10 @@ typedef struct moe_profile_info {
 /** Start value of moe_profile_info. */
 #define MOE_PROFILE_INFO_INIT {sizeof(moe_profile_info), 0, 0, 0, 0, 0, 0, 0, 0}
 
-/** Statistics of one router. Probabilities are the softmax of the logits, whatever the recipe. */
+/**
+ * Statistics of one router. Probabilities are the softmax of the logits of real experts, whatever the recipe;
+ * rows without finite logits do not count in what is made of probabilities.
+ */
 typedef struct moe_router_profile {
     size_t size;            /**< sizeof(moe_router_profile) */
     uint64_t tokens;        /**< tokens routed */
@@ -61,7 +66,7 @@ typedef struct moe_router_profile {
     double entropy;         /**< mean entropy of the probabilities, in bits */
     double top1;            /**< mean probability of the best expert */
     double mean_k;          /**< mean number of real experts of a token, dropped ones not counted */
-    double lbl_micro;       /**< load-balancing value n * sum(f p), mean over the sub-batches (Qiu et al. 2025) */
+    double lbl_micro;       /**< load balance n * sum(f p), mean over the sub-batches (Qiu et al. 2025) */
     double lbl_global;      /**< the same over all tokens at once; 1 = perfect balance */
     double mutual_info;     /**< of token and expert, in bits (OpenMoE); 0 without n_tokens_max */
     double token_entropy;   /**< entropy of the experts, in bits, over the same tokens: its upper bound */
@@ -71,17 +76,18 @@ typedef struct moe_router_profile {
     {sizeof(moe_router_profile), 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}
 
 /* Arrays of a router that moe_profile_read() gives, as doubles. n = n_experts. */
-#define MOE_PROFILE_COUNT 1       /**< [n] how often each expert was chosen */
+#define MOE_PROFILE_COUNT 1       /**< [n] how often each expert was chosen, dropped or not */
 #define MOE_PROFILE_WEIGHT 2      /**< [n] sum of its weights */
 #define MOE_PROFILE_PROB 3        /**< [n] sum of its probabilities over all tokens */
-#define MOE_PROFILE_TOP1 4        /**< [n] how often it was the best */
+#define MOE_PROFILE_TOP1 4        /**< [n] how often it was chosen first, by rank */
 #define MOE_PROFILE_SALIENCY 5    /**< [n] mean of weight * |output| over its tokens (REAP); with _OUTPUTS */
 #define MOE_PROFILE_NORM 6        /**< [n] mean of |output| over its tokens; with _OUTPUTS */
 #define MOE_PROFILE_MAX 7         /**< [n] largest |element| of its output (Super Experts); with _OUTPUTS */
 #define MOE_PROFILE_MAX_CHANNEL 8 /**< [n] where that was; with _OUTPUTS */
-#define MOE_PROFILE_TOGETHER 9    /**< [n][n] how often two were chosen together; with _PAIRS */
-#define MOE_PROFILE_K 10          /**< [n+1] tokens by number of real experts */
-#define MOE_PROFILE_CLASS_COUNT 11  /**< [n_classes][n] choices by class */
+#define MOE_PROFILE_TOGETHER 9    /**< [n][n] how often two were chosen together; diagonal: chosen;
+                                       with _PAIRS */
+#define MOE_PROFILE_K 10          /**< [n+1] tokens by number of real experts, dropped ones not counted */
+#define MOE_PROFILE_CLASS_COUNT 11   /**< [n_classes][n] choices by class */
 #define MOE_PROFILE_CLASS_WEIGHT 12 /**< [n_classes][n] sums of weights by class */
 #define MOE_PROFILE_CLASS_TOKENS 13 /**< [n_classes] tokens of each class (the same in all routers) */
 #define MOE_PROFILE_CLASS_PROMPTS 14 /**< [n_classes] prompts of each class: moe_profile_begin() */
@@ -91,11 +97,11 @@ typedef struct moe_router_profile {
 
 /** An expert found by moe_profile_super() or moe_profile_rank(). */
 typedef struct moe_expert_find {
-    size_t size;      /**< sizeof(moe_expert_find) */
-    uint32_t layer;   /**< its layer */
-    uint32_t index;   /**< its number */
-    double value;     /**< what it was found by */
-    uint32_t channel; /**< moe_profile_super(): channel of the maximum */
+    size_t size;       /**< sizeof(moe_expert_find) */
+    uint32_t layer;    /**< its layer */
+    uint32_t index;    /**< its number */
+    double value;      /**< what it was found by */
+    uint32_t channel;  /**< moe_profile_super(): channel of the maximum */
     uint32_t reserved; /**< 0 */
 } moe_expert_find;
 /** Start value of moe_expert_find. */
@@ -147,8 +153,9 @@ MOE_API int moe_profile_mark(moe_profile *p, uint32_t cls, const moe_token *ids,
 /**
  * Counts routing that comes from elsewhere: a view of moe_session_observe(), moe_router_route(), a trace.
  * @param p profile
- * @param v routing of the same shape; logits may be NULL (probabilities then are not counted)
- * @return #MOE_OK; #MOE_E_RANGE, #MOE_E_INVALID
+ * @param v routing of the same shape; logits may be NULL (probabilities then are not counted), and weight
+ *        (then nothing is dropped), token, pos, seq
+ * @return #MOE_OK; #MOE_E_RANGE, #MOE_E_INVALID; #MOE_E_NOMEM (only for one loaded without a model)
  * @since 0.2.0
  */
 MOE_API int moe_profile_add(moe_profile *p, const moe_route_view *v);
@@ -159,10 +166,12 @@ MOE_API int moe_profile_add(moe_profile *p, const moe_route_view *v);
  */
 MOE_API void moe_profile_reset(moe_profile *p);
 /**
- * Adds the counts of another profile.
+ * Adds the counts of another profile. Tokens whose experts it counts and for which there is no more room here
+ * are left out.
  * @param dst profile that grows
  * @param src profile of the same shape and options
- * @return #MOE_OK; #MOE_E_STATE (another model or shape: the message says what)
+ * @return #MOE_OK; #MOE_E_STATE (another model or shape: the message says what); #MOE_E_NOMEM, and nothing
+ *         has changed (only for profiles that were loaded without a model)
  * @since 0.2.0
  */
 MOE_API int moe_profile_merge(moe_profile *dst, const moe_profile *src);
@@ -216,13 +225,13 @@ MOE_API int moe_profile_read(const moe_profile *p, uint32_t layer, int what, dou
                              size_t *n);
 /**
  * Super Experts (Su et al. 2025): in the first three quarters of the layers, those whose largest output is
- * above the 99.5th percentile, above a tenth of the largest of all, and above 50 times the median. Needs
- * #MOE_PROFILE_OUTPUTS.
+ * above the 99.5th percentile, above a tenth of the largest of all, and above 50 times the median. Experts
+ * that never ran do not count. Needs #MOE_PROFILE_OUTPUTS.
  * @param p profile
  * @param dst receives them, largest first; NULL if cap is 0. dst[0].size must be set
  * @param cap room in dst
  * @param n receives their number, needed ones with #MOE_E_BUFFER
- * @return #MOE_OK; #MOE_E_BUFFER, #MOE_E_NOTFOUND
+ * @return #MOE_OK; #MOE_E_BUFFER, #MOE_E_NOTFOUND (made without it), #MOE_E_NOMEM, #MOE_E_INVALID
  * @since 0.2.0
  */
 MOE_API int moe_profile_super(const moe_profile *p, moe_expert_find *dst, size_t cap, size_t *n);
@@ -240,7 +249,8 @@ MOE_API int moe_profile_super(const moe_profile *p, moe_expert_find *dst, size_t
  * @param dst receives the best, best first; dst[0].size must be set. Ties go to the lower layer and number
  * @param n how many, at most n_layers * n_experts
  * @param found receives how many there were; experts never chosen do not count
- * @return #MOE_OK; #MOE_E_RANGE, #MOE_E_INVALID, #MOE_E_NOTFOUND (a class without tokens or prompts)
+ * @return #MOE_OK; #MOE_E_RANGE, #MOE_E_INVALID, #MOE_E_NOMEM; #MOE_E_NOTFOUND (a class without tokens or
+ *         prompts)
  * @since 0.2.0
  */
 MOE_API int moe_profile_rank(const moe_profile *p, int by, uint32_t cls, uint32_t other, moe_expert_find *dst,
@@ -272,7 +282,7 @@ typedef struct moe_trace_info {
 /** Start value of moe_trace_info. */
 #define MOE_TRACE_INFO_INIT {sizeof(moe_trace_info), 0, 0, 0, 0, 0, 0, 0}
 
-/** One token in one layer. Pointers are valid until the next moe_trace_at() of the trace, or until it changes. */
+/** One token in one layer. Pointers are valid until the trace's next moe_trace_at(), or until it changes. */
 typedef struct moe_trace_row {
     size_t size;            /**< sizeof(moe_trace_row) */
     uint32_t request;       /**< its request */
@@ -282,8 +292,8 @@ typedef struct moe_trace_row {
     uint32_t k;             /**< experts */
     uint32_t reserved;      /**< 0 */
     const uint32_t *expert; /**< [k], best first; null experts are left out */
-    const float *weight;    /**< [k] in half precision, 0: chosen, but dropped; NULL without weights, and dropped
-                                 experts are left out then */
+    const float *weight;    /**< [k] in half precision, 0: chosen, but dropped; NULL without weights, and
+                                 dropped experts are left out then */
     const float *logits;    /**< [n_experts], or NULL */
 } moe_trace_row;
 /** Start value of moe_trace_row. */
@@ -324,17 +334,17 @@ MOE_API void moe_trace_free(moe_trace *t);
  */
 MOE_API int moe_trace_begin(moe_trace *t, uint32_t request);
 /**
- * Records a layer's routing. Has the form of an observer: moe_session_observe(s, moe_trace_observe, t). Layers
- * must come in the order in which they run; a trace without a model takes their numbers from the first
- * sub-batch. Of several sequences each counts as a request: begin's number plus the sequence. Tokens appear in
- * the trace when their last layer has come: those that a failed eval leaves without it go when the next
+ * Records a layer's routing. Has the form of an observer: moe_session_observe(s, moe_trace_observe, t).
+ * Layers must come in the order in which they run; a trace without a model takes their numbers from the first
+ * sub-batch. Of several sequences each counts as a request: begin's number plus the sequence. Tokens appear
+ * in the trace when their last layer has come: those that a failed eval leaves without it go when the next
  * sub-batch begins, or by moe_trace_trim().
  * @param v routing; token, pos and seq may be NULL: unknown, counted from moe_trace_begin() on, 0. weight and
  *        logits may be NULL if the trace does not record them
  * @param trace the moe_trace
- * @return #MOE_OK; #MOE_E_NOMEM; #MOE_E_STATE (layers out of order, no shape); #MOE_E_RANGE (expert, sequence,
- *         more than 65535 experts of a token), #MOE_E_INVALID (another shape, something missing, a weight that
- *         is not finite)
+ * @return #MOE_OK; #MOE_E_NOMEM; #MOE_E_STATE (layers out of order, no shape); #MOE_E_RANGE (expert,
+ *         sequence, position, token, more than 65535 experts of a token), #MOE_E_INVALID (another shape,
+ *         something missing, a weight that is not finite)
  * @since 0.2.0
  */
 MOE_API int moe_trace_observe(const moe_route_view *v, void *trace);
@@ -415,16 +425,17 @@ MOE_API int moe_trace_srp(const moe_trace *t, uint32_t layer, uint32_t window, i
 
 #define MOE_CACHE_LRU 1      /**< the expert unused for longest goes */
 #define MOE_CACHE_LFU 2      /**< the least used so far goes, ties to the longest unused */
-#define MOE_CACHE_BELADY 3   /**< the one whose next use is farthest goes: knows the future, the upper bound */
-#define MOE_CACHE_SCH 4      /**< segment cache: the least used in the `window` tokens from this one on goes, ties to
-                                  the longest unused (Liang et al. 2026); counts as with #MOE_CACHE_WARM */
-#define MOE_CACHE_WARM 0x100 /**< added to a policy: an expert's first use counts as a hit if there was still room for
-                                  it, as if it had been there before */
+#define MOE_CACHE_BELADY 3   /**< the one whose next use is farthest goes: knows the future, upper bound */
+#define MOE_CACHE_SCH 4      /**< segment cache: the least used in the `window` tokens from this one on goes,
+                                  ties to the longest unused (Liang et al. 2026); always #MOE_CACHE_WARM */
+#define MOE_CACHE_WARM 0x100 /**< added to a policy: an expert's first use counts as a hit if there was still
+                                  room for it, as if it had been there before */
 
 /**
- * Hit rates of a cache of experts for many sizes. A token's experts in a layer are looked up together, then taken
- * in, in order of rank; none of them goes before all are there. Tokens count in the order recorded, the cache is
- * kept from one request to the next. docs/studying-routing.md has the rules, and what the time grows with.
+ * Hit rates of a cache of experts for many sizes. A token's experts in a layer are looked up together, then
+ * taken in, in order of rank; none of them goes before all are there. Tokens count in the order recorded, the
+ * cache is kept from one request to the next. docs/studying-routing.md has the rules, and what the time grows
+ * with.
  * @param t trace
  * @param policy MOE_CACHE_*, plus #MOE_CACHE_WARM if wanted
  * @param layer 0 .. n_layers-1 of the trace: a cache for this layer alone; #MOE_ALL_LAYERS: one cache for all
