@@ -153,12 +153,9 @@ static inline void rig_batch_free(rig_batch *b)
     free(b->w);
 }
 
-/* seq may be NULL: all of sequence 0. */
-static inline int rig_rows(rig_batch *out, const float *logits, uint32_t n_rows, const moe_seq *seq)
+static inline int rig_rows_at(rig_batch *out, const float *logits, uint32_t n_rows, const moe_token *token,
+                              const moe_pos *pos, const moe_seq *seq)
 {
-    moe_token token[MAX_ROWS] = {0};
-    moe_pos pos[MAX_ROWS];
-    moe_seq seqs[MAX_ROWS] = {0};
     const moe__router *r = &g.router;
     const size_t cells = (size_t)n_rows * r->n_cols, pairs = (size_t)n_rows * r->max_k;
     float *buf = malloc(3 * cells * sizeof *buf);
@@ -166,11 +163,10 @@ static inline int rig_rows(rig_batch *out, const float *logits, uint32_t n_rows,
     out->id = malloc(pairs * sizeof *out->id);
     out->w = malloc(pairs * sizeof *out->w);
     assert_true(buf && order && out->id && out->w && n_rows <= MAX_ROWS);
-    for (uint32_t i = 0; i < n_rows; i++) pos[i] = (moe_pos)i;
     const moe__route_batch b = {.logits = logits,
                                 .token = token,
                                 .pos = pos,
-                                .seq = seq ? seq : seqs,
+                                .seq = seq,
                                 .n_rows = n_rows,
                                 .offset = out->offset,
                                 .expert = out->id,
@@ -180,10 +176,21 @@ static inline int rig_rows(rig_batch *out, const float *logits, uint32_t n_rows,
                                 .q = buf + 2 * cells,
                                 .order = order,
                                 .scratch = g.scratch};
+    moe__clear_error();
     const int st = moe__router_batch(r, &b);
     free(buf);
     free(order);
     return st;
+}
+
+/* At positions 0 and up; seq may be NULL: all of sequence 0. */
+static inline int rig_rows(rig_batch *out, const float *logits, uint32_t n_rows, const moe_seq *seq)
+{
+    moe_token token[MAX_ROWS] = {0};
+    moe_pos pos[MAX_ROWS];
+    moe_seq seqs[MAX_ROWS] = {0};
+    for (uint32_t i = 0; i < n_rows && i < MAX_ROWS; i++) pos[i] = (moe_pos)i;
+    return rig_rows_at(out, logits, n_rows, token, pos, seq ? seq : seqs);
 }
 
 static inline void near(float found, double want)
