@@ -1089,6 +1089,9 @@ typedef struct moe_route_view {
     const moe_pos *pos;     /**< [n_rows] */
     const moe_seq *seq;     /**< [n_rows] */
 } moe_route_view;
+/** Start value of moe_route_view, for functions that fill one in. */
+#define MOE_ROUTE_VIEW_INIT \
+    {sizeof(moe_route_view), 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 
 /**
  * Has every MoE layer's decisions shown, on the thread that evaluates, per sub-batch and layer. Costs nothing
