@@ -2,7 +2,8 @@
 /*
  * libmoe bench: prefill and decode speed. For every context depth and thread count: fill the context, then
  * time each kind of work, one unmeasured round first; between rounds the context is cut back to its depth.
- * Decoding reads all active weights once per token, hence bytes per second = speed x active bytes.
+ * Decoding reads all active weights once per token, hence bytes per second = speed x active bytes; experts
+ * count by how many the session's routing really used.
  */
 #include "interrupt.h"
 #include "json.h"
@@ -28,7 +29,9 @@ struct bench {
     moe_session *session;
     moe_token *ids; /* [n_ids] of pseudo-random tokens */
     size_t n_ids;
-    uint64_t active; /* bytes of weights that one token uses */
+    double dense,
+        experts;  /* bytes of weights that one token uses as the file routes it: routed experts apart */
+    double pairs; /* routed experts of one token in all layers, as the file routes it */
     struct json json;
     double speed[1000]; /* of the rounds, see the limit of --repetitions */
 };
@@ -45,22 +48,35 @@ static bool ends_with(const char *text, const char *end)
  * Bytes of weights used for one token: of the experts the selected share, of a table of embeddings one row
  * unless it is the output matrix as well, of everything else all.
  */
-static uint64_t active_bytes(const moe_model *m, const moe_model_info *info)
+static void count_bytes(struct bench *b, const moe_model_info *info)
 {
+    const moe_model *m = b->model;
     size_t head;
     const bool tied = moe_model_tensor_find(m, "output.weight", &head) != MOE_OK;
-    double sum = 0.0;
+    b->pairs = (double)info->n_moe_layers * (double)info->top_k;
     for (size_t i = 0; i < moe_model_tensor_count(m); i++) {
         moe_tensor_info t = MOE_TENSOR_INFO_INIT;
-        double part = 1.0;
         if (moe_model_tensor_at(m, i, &t) != MOE_OK) continue;
         if (ends_with(t.name, "_exps.weight") || ends_with(t.name, "_exps.bias"))
-            part = info->n_experts ? (double)info->top_k / (double)info->n_experts : 1.0;
+            b->experts +=
+                (double)t.bytes * (info->n_experts ? (double)info->top_k / (double)info->n_experts : 1.0);
         else if (strcmp(t.name, "token_embd.weight") == 0 && !tied)
-            part = info->n_vocab ? 1.0 / (double)info->n_vocab : 1.0;
-        sum += part * (double)t.bytes;
+            b->dense += (double)t.bytes / (info->n_vocab ? (double)info->n_vocab : 1.0);
+        else
+            b->dense += (double)t.bytes;
     }
-    return (uint64_t)(sum + 0.5);
+}
+
+/* The same as the session routes: experts in proportion to those computed since the counters were reset. */
+static double bytes_per_token(const struct bench *b)
+{
+    moe_stats st = MOE_STATS_INIT;
+    double tokens, share = 1.0;
+    if (moe_session_get_stats(b->session, &st) == MOE_OK) {
+        tokens = (double)st.tokens_prefill + (double)st.tokens_decode;
+        if (tokens > 0.0 && b->pairs > 0.0) share = (double)st.pairs / tokens / b->pairs;
+    }
+    return b->dense + b->experts * share;
 }
 
 static size_t largest(const struct int_list *list)
@@ -125,6 +141,7 @@ static int measure(struct bench *b, bool decode, size_t n, size_t depth, struct 
     r->context = (uint32_t)depth;
     r->rounds = (uint32_t)rounds;
     progress_begin(r->kind, false);
+    moe_session_reset_stats(b->session);
     for (size_t i = 0; i <= rounds && status == MOE_OK; i++) {
         progress_update(i, rounds + 1);
         status = round_of(b, decode, n, depth, &ns);
@@ -136,7 +153,7 @@ static int measure(struct bench *b, bool decode, size_t n, size_t depth, struct 
     r->min = b->speed[0];
     r->max = b->speed[rounds - 1];
     r->median = rounds % 2 ? b->speed[rounds / 2] : 0.5 * (b->speed[rounds / 2 - 1] + b->speed[rounds / 2]);
-    r->bytes = decode ? r->median * (double)b->active : 0.0;
+    r->bytes = decode ? r->median * bytes_per_token(b) : 0.0;
     return MOE_OK;
 }
 
@@ -151,7 +168,7 @@ static void show_head(struct bench *b, const moe_model_info *info)
         json_text(&b->json, "family", info->arch);
         json_text(&b->json, "file_type", info->file_type);
         json_uint(&b->json, "bytes", info->bytes);
-        json_uint(&b->json, "active_bytes", b->active);
+        json_uint(&b->json, "active_bytes", (uint64_t)(b->dense + b->experts + 0.5));
         json_text(&b->json, "isa", b->s->isa ? b->s->isa : moe_cpu_isa());
         json_text(&b->json, "build", moe_build_info());
         json_open(&b->json, "results", '[');
@@ -160,7 +177,8 @@ static void show_head(struct bench *b, const moe_model_info *info)
                  "bytes_per_s\n");
     } else {
         out_format("%s %s, %s active for a token, %s\n\n", *info->name ? info->name : info->arch,
-                   info->file_type, readable_bytes(a, b->active), moe_build_info());
+                   info->file_type, readable_bytes(a, (uint64_t)(b->dense + b->experts + 0.5)),
+                   moe_build_info());
         out_format("%-8s %8s %8s %8s %12s %12s %12s %12s\n", "kind", "tokens", "context", "threads",
                    "tokens/s", "min", "max", "bytes/s");
     }
@@ -276,7 +294,7 @@ int cmd_bench(const struct settings *s)
     if (code == CODE_OK) code = open_session(s, b.model, &o, &b.session);
     if (code == CODE_OK && !make_ids(&b, info.n_vocab ? info.n_vocab : 1)) code = CODE_FAIL;
     if (code == CODE_OK) {
-        b.active = active_bytes(b.model, &info);
+        count_bytes(&b, &info);
         code = measure_all(&b, &info);
     }
     interrupt_target(NULL);

@@ -14,7 +14,7 @@ function niceStep(range, n) {
  * reference line}], yText(v), yMin, yMax: or from the values, wide, describe}).
  */
 function curves(parent, o) {
-    const W = o.wide ? 520 : 360, H = o.wide ? 300 : 210, L = 46, R = 12, T = 10, B = 36;
+    const W = o.wide ? 520 : 360, H = o.wide ? 300 : 210, L = 46, R = 24, T = 10, B = 36;
     const all = o.series.flatMap(s => s.values).filter(v => v !== null);
     let lo = o.yMin !== undefined ? o.yMin : lowest(all), hi = o.yMax !== undefined ? o.yMax : highest(all);
     if (!(hi > lo)) hi = lo + (Math.abs(lo) || 1);

@@ -47,7 +47,7 @@ function heatmap(parent, options) {
         return {left, top, w, h, gap: Math.min(w, h) >= 9 ? 1 : 0};
     }
     function draw() {
-        const ink = css("--soft"), ratio = printing ? 3 : devicePixelRatio || 1;
+        const ink = printing ? "#444" : css("--soft"), ratio = printing ? 3 : devicePixelRatio || 1;
         cell = layout();
         const width = cell.left + cell.w * o.columns.length + 2,
               height = cell.top + cell.h * o.rows.length + 2;
@@ -97,16 +97,18 @@ function heatmap(parent, options) {
                 cell.h + 2 - cell.gap);
         }
     }
-    function point(r, c) {
-        if (r < 0 || c < 0 || r >= o.rows.length || c >= o.columns.length || o.value(r, c) === null)
-            return leave();
+    // Marks a cell and returns what shows its tooltip; cells without a value count for the keys only.
+    function point(r, c, byKey) {
+        const inside = r >= 0 && c >= 0 && r < o.rows.length && c < o.columns.length;
+        const empty = inside && o.value(r, c) === null;
+        if (!inside || (empty && !byKey)) return leave();
         if (!at || at.r !== r || at.c !== c) {
             at = {r, c};
             draw();
         }
-        const b = canvas.getBoundingClientRect();
+        const b = canvas.getBoundingClientRect(), text = empty ? "no value" : o.text(r, c);
         return (x, y) => showTip(
-                   o.text(r, c), x === undefined ? b.left + cell.left + (c + 1) * cell.w : x,
+                   text, x === undefined ? b.left + cell.left + (c + 1) * cell.w : x,
                    y === undefined ? b.top + cell.top + r * cell.h : y);
     }
     function leave() {
@@ -134,7 +136,7 @@ function heatmap(parent, options) {
         const from = at || {r: move[0] > 0 ? -1 : 0, c: move[1] > 0 ? -1 : 0};
         const r = Math.min(Math.max(from.r + move[0], 0), o.rows.length - 1),
               c = Math.min(Math.max(from.c + move[1], 0), o.columns.length - 1);
-        const show = point(r, c);
+        const show = point(r, c, true);
         if (show) show();
         return undefined;
     });
