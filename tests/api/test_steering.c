@@ -43,6 +43,9 @@ static void assert_same_text(const text *a, const text *b)
     if (a->n != b->n || memcmp(a->p, b->p, a->n) != 0) fail_msg("texts differ:\n%s\n%s", a->p, b->p);
 }
 
+#define HEAD        "{\"format\":\"libmoe-steering\",\"version\":1,\"model\":{\"fingerprint\":\"any\"},"
+#define LAYER(text) HEAD "\"layers\":[{\"layer\":1," text "}]}"
+
 static uint32_t seed = 1;
 
 static uint32_t draw(uint32_t n)
@@ -282,6 +285,81 @@ static void numbers_come_back_through_the_getters(void **state)
     moe_model_release(w.m);
 }
 
+/* The smallest files that a small change can make. */
+static void one_thing_at_a_time(void **state)
+{
+    (void)state;
+    world w = open_world("tests/golden/data/qwen3moe.gguf");
+    moe_session *a = new_session(&w, 1), *b = new_session(&w, 1);
+    const uint32_t n = w.info.n_experts, ids[] = {0, 1, 2, 5};
+    float x[256] = {0}, y[256];
+    moe_router *r = router_of(a, 1), *s = router_of(b, 1);
+    moe_expert *e;
+    text t;
+    /* a redirection alone; one to the expert itself is none */
+    assert_ok(moe_router_expert(r, 3, &e));
+    assert_ok(moe_expert_redirect(e, 1, 4));
+    t = save(a);
+    assert_non_null(strstr(t.p, "\"redirects\""));
+    free(t.p);
+    static const char itself[] = LAYER("\"redirects\":[{\"expert\":3,\"to_expert\":3}]");
+    assert_ok(moe_session_load_steering(a, itself, sizeof itself - 1));
+    t = save(a);
+    assert_null(strstr(t.p, "\"layer\""));
+    free(t.p);
+    /* a zero with a sign */
+    x[1] = 0.5f;
+    x[2] = -0.0f;
+    assert_ok(moe_router_set_values(r, MOE_EDIT_LOGIT_BIAS, x, n));
+    t = save(a);
+    assert_ok(moe_session_load_steering(b, t.p, t.n));
+    assert_ok(moe_router_get_values(s, MOE_EDIT_LOGIT_BIAS, y, n));
+    assert_memory_equal(x, y, n * sizeof *x);
+    free(t.p);
+    /* the first position alone */
+    moe_route_override o = MOE_ROUTE_OVERRIDE_INIT;
+    o.kind = MOE_OVERRIDE_LOGITS;
+    o.last = 0;
+    o.row = x;
+    assert_ok(moe_router_reset(r));
+    assert_ok(moe_router_add_override(r, &o));
+    t = save(a);
+    assert_non_null(strstr(t.p, "\"last\": 0"));
+    free(t.p);
+    /* the only sequence is sequence 0, not all that another session has */
+    assert_ok(moe_router_reset(r));
+    assert_ok(moe_router_set_limit(r, 0, ids, 4));
+    t = save(a);
+    assert_non_null(strstr(t.p, "\"seq\": 0"));
+    free(t.p);
+    moe_session_free(a);
+    moe_session_free(b);
+    moe_model_release(w.m);
+}
+
+/* Recipes that need room of their own, in a session that never had them: places of experts, scaled inputs. */
+static void recipes_that_take_room(void **state)
+{
+    (void)state;
+    static const char *const routes[] = {"topk:k=2,capacity=1.25", "topk:k=2,input=1",
+                                         "expertchoice:c=2,noncausal=1"};
+    world w = open_world("examples/models/demo.gguf");
+    moe_session *plain = new_session(&w, N_SEQS);
+    for (size_t i = 0; i < 3; i++) {
+        moe_session *a = new_session(&w, N_SEQS), *b = new_session(&w, N_SEQS);
+        assert_ok(moe_router_set_named(router_of(a, MOE_ALL_LAYERS), routes[i]));
+        text t = save(a);
+        assert_ok(moe_session_load_steering(b, t.p, t.n));
+        assert_true(same_logits(a, b, &w));
+        assert_false(same_logits(b, plain, &w));
+        free(t.p);
+        moe_session_free(a);
+        moe_session_free(b);
+    }
+    moe_session_free(plain);
+    moe_model_release(w.m);
+}
+
 static int keep_first(void *user, const moe_route_input *in, moe_route_output *out)
 {
     (void)user;
@@ -404,9 +482,6 @@ static void another_model_is_refused(void **state)
 
 /* ---- damage */
 
-#define HEAD        "{\"format\":\"libmoe-steering\",\"version\":1,\"model\":{\"fingerprint\":\"any\"},"
-#define LAYER(text) HEAD "\"layers\":[{\"layer\":1," text "}]}"
-
 /* Layer 0 of this model is dense, layer 1 and those behind it have experts. */
 #define DAMAGE_MODEL "tests/golden/data/qwen3moe-dense.gguf"
 
@@ -487,6 +562,9 @@ static void faults_are_refused_with_their_place(void **state)
         {LAYER("\"redirects\":[{\"expert\":0,\"to_expert\":1},{\"expert\":0,\"to_expert\":2}]"), MOE_E_FORMAT,
          "expert 0 stands here twice"},
         {HEAD "\"maps\":[{\"kind\":\"gain\"}]}", MOE_E_FORMAT, "\"values\" is missing"},
+        {HEAD "\"maps\":[{\"kind\":\"gain\",\"values\":[null,[1,1,1,1,1,1,1,2],null]},{\"kind\":\"gain\","
+              "\"values\":[null,[1,1,1,1,1,1,1,2],null]}]}",
+         MOE_E_FORMAT, "gain of layer 1 stands here twice"},
         {HEAD "\"maps\":[{\"kind\":\"gains\",\"values\":[]}]}", MOE_E_FORMAT,
          "kind: expected one of logit_bias"},
         {HEAD "\"maps\":[{\"kind\":\"gain\",\"values\":[[1]]}]}", MOE_E_FORMAT, "rows, one for each layer"},
@@ -768,6 +846,7 @@ static void out_of_memory(void **state)
         faulty_disarm(&f);
         if (st == MOE_OK) break;
         assert_int_equal(st, MOE_E_NOMEM);
+        assert_null(strstr(moe_last_error(), ": line ")); /* no fault of the text */
         assert_true(f.n_live <= live + 4); /* room for rows that was made stays: it is no steering */
         text after = save(s);
         assert_same_text(&before, &after);
@@ -798,6 +877,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(saved_steering_comes_back_to_the_bit),
         cmocka_unit_test(numbers_come_back_through_the_getters),
+        cmocka_unit_test(one_thing_at_a_time),
+        cmocka_unit_test(recipes_that_take_room),
         cmocka_unit_test(code_and_weights_cannot_be_saved),
         cmocka_unit_test(brought_weights_cannot_be_saved),
         cmocka_unit_test(another_model_is_refused),
