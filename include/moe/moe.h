@@ -398,7 +398,7 @@ typedef struct moe_route_spec {
     int32_t select; /**< MOE_SELECT_* */
     int32_t weight; /**< MOE_WEIGHT_* */
     uint32_t top_k; /**< experts of one token (null experts included) */
-    float scale;    /**< factor on every weight, after norm */
+    float scale;    /**< factor on every weight, after norm; 0 = 1 */
     uint32_t flags; /**< MOE_ROUTE_* */
 
     int32_t norm;         /**< MOE_NORM_* */
@@ -1391,7 +1391,7 @@ MOE_API int moe_route_null_bias(const moe_route_spec *spec, const float *logits,
 /**
  * Routes one row of logits by a recipe, outside of any session: for experiments and tests.
  * @param spec recipe; not EXPERT_CHOICE, no capacity
- * @param logits [n_experts + n_null]
+ * @param logits [n_experts + n_null]: null experts' logits stand here, null_bias is not read
  * @param n_experts 1 .. 65536
  * @param token for HASH and TABLE
  * @param pos for RANDOM

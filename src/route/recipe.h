@@ -41,9 +41,9 @@ void moe__recipe_finish(moe__recipe *r, const moe__allocator *a);
 int moe__recipe_copy(moe__recipe *dst, const moe__recipe *src, const moe__allocator *a);
 
 /*
- * weight.c: weights of one row's pairs, by spec.weight. Called when the rule left the scores in w. id [n] in
- * order of rank (ids >= n_experts are null experts, MOE_EXPERT_NONE nobody), z and s: the row's logits and
- * scores.
+ * weight.c: weights of one row's pairs by spec.weight, for rules that make none of their own. id [n] in order
+ * of rank (ids >= n_experts are null experts, MOE_EXPERT_NONE nobody), z and s: the row's logits and scores.
+ * What w holds before is not read.
  */
 void moe__recipe_weights(const moe__recipe *r, const uint32_t *id, float *w, uint32_t n, const float *z,
                          const float *s);
@@ -67,13 +67,14 @@ uint32_t moe__recipe_places(const moe_route_spec *spec, uint32_t n_rows, uint32_
 moe__score_fn moe__score_find(int score);
 const moe_policy *moe__rule_find(int select);
 
-/* named.c: text <-> spec. base: what `current` starts from; all other names start from native, so that a text
- * always means the same. MOE_E_INVALID tells the place in the text. *ids is
- * allocated (or NULL) and belongs to the caller; spec->ids points to it. */
+/*
+ * named.c: text <-> spec. base: what `current` starts from; all other names start from native, so that a text
+ * always means the same. MOE_E_INVALID tells the place in the text. *ids is allocated (or NULL) and belongs to
+ * the caller; spec->ids points to it.
+ */
 int moe__spec_parse(moe_route_spec *spec, uint32_t **ids, const moe__allocator *a, const char *text,
                     const moe_route_spec *base, const moe_route_spec *native);
-/* Writes the text with the fewest words that parses to the same spec from base `native`; returns its length.
- */
+/* Writes the shortest text that parses to the same spec, not zero-terminated; returns its length. */
 size_t moe__spec_format(const moe_route_spec *spec, const moe_route_spec *native, char *dst, size_t cap);
 const char *moe__spec_name(size_t i, const char **summary);
 

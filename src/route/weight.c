@@ -32,8 +32,7 @@ void moe__recipe_weights(const moe__recipe *r, const uint32_t *id, float *w, uin
     case MOE_WEIGHT_ONE:
         for (uint32_t i = 0; i < n; i++) w[i] = 1.0f;
         return;
-    case MOE_WEIGHT_RULE: return;
-    default: /* RAW, SUM_TO_ONE; whatever the rule left in w */
+    default: /* RAW, SUM_TO_ONE; RULE with a policy of the caller's that makes none */
         for (uint32_t i = 0; i < n; i++) w[i] = is_real(r, id[i]) ? s[id[i]] : 0.0f;
     }
 }

@@ -109,7 +109,7 @@ static const refused refusals[] = {
     {TOPK, {{AT(weight), U, 7}}, {"weight", "7"}},
     {TOPK, {{AT(norm), U, 4}}, {"norm", "unknown"}},
     {TOPK, {{AT(norm), U, -1}}, {"norm", "-1"}},
-    {TOPK, {{AT(group_score), U, 2}, {AT(n_groups), U, 2}, {AT(top_groups), U, 1}}, {"group_score", "unknown"}},
+    {TOPK, {{AT(group_score), U, 2}, {AT(n_groups), U, 2}, {AT(top_groups), U, 1}}, {"group_score", "2 is"}},
     {TOPK, {{AT(capacity_round), U, 3}, {AT(capacity), F, 1}}, {"capacity_round", "unknown"}},
     {TOPK, {{AT(capacity_order), U, 3}, {AT(capacity), F, 1}}, {"capacity_order", "unknown"}},
     {TOPK, {{AT(flags), U, 64}}, {"flags", "0x40"}},
