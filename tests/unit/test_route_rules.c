@@ -238,6 +238,48 @@ static void rows_do_not_see_each_other(void **state)
     }
 }
 
+/* Takes experts 2 and 0 and says nothing of weights. */
+static int two_and_nought(void *state, const moe_route_input *in, moe_route_output *out)
+{
+    (void)state;
+    for (uint32_t t = 0; t < in->n_rows; t++) {
+        out->offset[t] = 2 * t;
+        out->expert[2 * t] = 2;
+        out->expert[2 * t + 1] = 0;
+    }
+    out->offset[in->n_rows] = 2 * in->n_rows;
+    return MOE_OK;
+}
+
+/* Weights of such a policy come from the recipe, whatever stood in the memory before. */
+static void policies_may_leave_weights_alone(void **state)
+{
+    (void)state;
+    static const float l[3] = {2, 1, -1};
+    static const struct {
+        const char *text;
+        double w2, w0;
+    } row[] = {
+        {"native", .035119, .705385}, {"mixtral", .047426, .952574}, {"phi3.5-moe", -1, 2}, {"thor", 1, 1}};
+    for (size_t i = 0; i < COUNT(row); i++) {
+        moe_policy copy, p = MOE_POLICY_INIT;
+        void *policy_state;
+        rig_batch b;
+        p.flags = MOE_POLICY_PARALLEL;
+        p.max_k = 2;
+        p.route = two_and_nought;
+        rig_use(3, row[i].text);
+        assert_int_equal(moe__router_make_policy(&g.router, &p, NULL, &copy, &policy_state), MOE_OK);
+        moe__router_take_policy(&g.router, &copy, policy_state, NULL);
+        g.w[0] = g.w[1] = NAN;
+        assert_int_equal(rig_row(l), MOE_OK);
+        expect(2, IDS(2, 0), WEIGHTS(row[i].w2, row[i].w0));
+        assert_int_equal(rig_rows(&b, l, 1, NULL), MOE_OK);
+        assert_memory_equal(b.w, g.w, 2 * sizeof *b.w);
+        rig_batch_free(&b);
+    }
+}
+
 /* ---------------------------------------------------------------------------------------------- batches */
 
 static void logs(float *l, const float *p, size_t n)
@@ -600,6 +642,7 @@ int main(void)
         cmocka_unit_test(thor_shares_are_even),
         cmocka_unit_test(draws_follow_seed_layer_and_place),
         cmocka_unit_test(rows_do_not_see_each_other),
+        cmocka_unit_test(policies_may_leave_weights_alone),
         cmocka_unit_test(zhou2022_expert_choice),
         cmocka_unit_test(expert_choice_against_the_definition),
         cmocka_unit_test(openmoe_places),
