@@ -952,6 +952,36 @@ MOE_API int moe_session_eval(moe_session *s, const moe_token *ids, size_t n);
  */
 MOE_API int moe_session_eval_batch(moe_session *s, const moe_batch *b);
 /**
+ * Begins an eval that is done in slices, for a host that has a few milliseconds at a time: a game's main loop, a
+ * cooperative scheduler. Checks the batch and reserves room; nothing is computed yet. Until it is finished or
+ * cancelled the session can be read, but what would change it answers #MOE_E_STATE; moe_session_reset() cancels
+ * it, moe_session_interrupt() stops it at the next slice.
+ * @param s session
+ * @param b batch; its arrays are read until the last slice
+ * @return #MOE_OK; failures as moe_session_eval_batch(), and nothing was begun
+ * @since 0.2.0
+ */
+MOE_API int moe_session_eval_begin(moe_session *s, const moe_batch *b);
+/**
+ * Goes on with an eval for about max_ns. Stops between steps of a layer, the last one being the logits: a slice
+ * takes at least one step of at most n_batch_max rows, so that a smaller n_batch_max makes slices finer. The
+ * result is the same to the bit, however it was cut.
+ * @param s session
+ * @param max_ns nanoseconds of wall-clock time; 0 = one step
+ * @param more receives 1 if there is something left to do, 0 if the eval is finished or has failed
+ * @return #MOE_OK; failures as moe_session_eval_batch(): the session is then as before moe_session_eval_begin();
+ *         #MOE_E_STATE if no eval was begun
+ * @since 0.2.0
+ */
+MOE_API int moe_session_eval_slice(moe_session *s, uint64_t max_ns, int *more);
+/**
+ * Gives up an eval in slices. The session is as before it; with #MOE_SESSION_KEEP_PARTIAL whole sub-batches stay.
+ * @param s session
+ * @return #MOE_OK; #MOE_E_STATE if no eval was begun, or from a callback
+ * @since 0.2.0
+ */
+MOE_API int moe_session_eval_cancel(moe_session *s);
+/**
  * Logits of the row-th token of the last eval that wanted them (in batch order).
  * @param s session
  * @param row 0 .. n_outputs-1

@@ -6,11 +6,15 @@
 #include "base/status.h"
 #include "run/session.h"
 
-/* Callbacks run inside an eval; they may look at the session but not change it. */
+/* Callbacks run inside an eval; they may look at the session but not change it. Nor may anybody between the
+ * slices of one. */
 #define MOE_IDLE(s)                                                                                          \
     do {                                                                                                     \
         if ((s)->busy)                                                                                       \
-            return MOE_FAIL(STATE, "%s: the session is being evaluated; callbacks may only read it",         \
+            return MOE_FAIL(STATE,                                                                           \
+                            (s)->busy == MOE_BUSY_BETWEEN                                                    \
+                                ? "%s: an eval in slices is under way; finish or cancel it"                  \
+                                : "%s: the session is being evaluated; callbacks may only read it",          \
                             __func__);                                                                       \
     } while (0)
 

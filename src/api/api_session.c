@@ -53,6 +53,42 @@ int moe_session_eval_batch(moe_session *s, const moe_batch *b)
     return moe__eval(s, &batch);
 }
 
+int moe_session_eval_begin(moe_session *s, const moe_batch *b)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL && b != NULL);
+    MOE_IDLE(s);
+    moe_batch batch = MOE_BATCH_INIT;
+    MOE_TRY(moe__opts_copy(&batch, sizeof batch, b, "moe_batch"));
+    if (batch.n_tokens == 0) return MOE_FAIL(INVALID, "the batch is empty");
+    MOE_ARG(batch.token != NULL);
+    return moe__eval_begin(s, &batch);
+}
+
+static int check_between(const moe_session *s)
+{
+    if (s->busy == MOE_BUSY_BETWEEN) return MOE_OK;
+    return MOE_FAIL(STATE, "no eval in slices is waiting to go on");
+}
+
+int moe_session_eval_slice(moe_session *s, uint64_t max_ns, int *more)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL && more != NULL);
+    *more = 0;
+    MOE_TRY(check_between(s));
+    return moe__eval_slice(s, max_ns, more);
+}
+
+int moe_session_eval_cancel(moe_session *s)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL);
+    MOE_TRY(check_between(s));
+    moe__eval_cancel(s);
+    return MOE_OK;
+}
+
 int moe_session_eval(moe_session *s, const moe_token *ids, size_t n)
 {
     moe_batch b = MOE_BATCH_INIT;
@@ -88,7 +124,8 @@ int moe_session_hidden(const moe_session *s, size_t row, const float **out, size
 
 void moe_session_reset(moe_session *s)
 {
-    if (!s || s->busy) return;
+    if (!s || s->busy == MOE_BUSY_RUNNING) return;
+    if (s->busy) moe__eval_cancel(s);
     moe__kv_reset(&s->kv);
     s->n_logits = s->n_hidden = 0;
     moe__routers_reset_seq(s, MOE_ALL_SEQS);

@@ -46,10 +46,11 @@ static int check_whole(const moe_session *s, const moe_batch *b)
     if (!s->whole) return MOE_OK;
     for (uint32_t q = 0; q < s->o.n_seq_max; q++)
         if (s->seq_new[q] && s->kv.seq[q].len)
-            return MOE_FAIL(STATE,
-                            "expert choice looks at whole sequences: sequence %u goes on at %u. For encoders; set "
-                            "MOE_ROUTE_NONCAUSAL if this is meant",
-                            q, s->kv.seq[q].len);
+            return MOE_FAIL(
+                STATE,
+                "expert choice looks at whole sequences: sequence %u goes on at %u. For encoders; set "
+                "MOE_ROUTE_NONCAUSAL if this is meant",
+                q, s->kv.seq[q].len);
     if (b->n_tokens > s->o.n_batch_max)
         return MOE_FAIL(STATE,
                         "expert choice looks at whole sequences: %zu tokens do not fit n_batch_max = %u. Set "
@@ -104,19 +105,27 @@ static int report_tokens(const moe_session *s, size_t done, size_t total)
     return MOE_OK;
 }
 
-/* Runs all sub-batches; *done counts the tokens of those that are finished. */
-static int run_batches(moe_session *s, const moe_batch *b, size_t *done)
+/* Goes on with the sub-batches until all are done and the results computed, or the time is over. */
+static int run_batches(moe_session *s, int *more)
 {
-    uint32_t n_out = 0;
-    memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new);
-    while (*done < b->n_tokens) {
-        const size_t left = b->n_tokens - *done;
-        const uint32_t n = left < s->o.n_batch_max ? (uint32_t)left : s->o.n_batch_max;
-        place_rows(s, b, *done, n, &n_out);
+    moe__eval_state *e = &s->eval;
+    *more = 1;
+    while (e->done < e->batch.n_tokens) {
+        if (!e->walking) {
+            const size_t left = e->batch.n_tokens - e->done;
+            place_rows(s, &e->batch, e->done, left < s->o.n_batch_max ? (uint32_t)left : s->o.n_batch_max,
+                       &e->n_out);
+            moe__forward_begin(s);
+            e->walking = 1;
+        }
         MOE_TRY(moe__forward(s));
-        *done += n;
-        MOE_TRY(report_tokens(s, *done, b->n_tokens));
+        if (s->pc < s->n_steps) return MOE_OK;
+        e->walking = 0;
+        e->done += s->n_rows;
+        MOE_TRY(report_tokens(s, e->done, e->batch.n_tokens));
+        if (s->clock >= s->deadline) return MOE_OK;
     }
+    *more = 0;
     return moe__head(s);
 }
 
@@ -145,30 +154,66 @@ static void count_tokens(moe_session *s, const moe_batch *b, uint64_t ns)
     *(decode ? &s->stats.ns_decode : &s->stats.ns_prefill) += ns;
 }
 
-int moe__eval(moe_session *s, const moe_batch *b)
+/* Undoes what a failed eval has done, but for whole sub-batches where those are to be kept. */
+static void roll_back(moe_session *s, int st)
 {
-    const uint64_t start = moe__os_now_ns();
-    MOE_TRY(check_tokens(s, b));
-    MOE_TRY(check_whole(s, b));
-    MOE_TRY(check_wants(s, b));
-    size_t done = 0;
-    s->busy = 1;
-    int st = reserve_all(s);
-    if (st == MOE_OK) st = run_batches(s, b, &done);
-    s->busy = 0;
-    if (st == MOE_OK) {
-        commit(s, b, b->n_tokens);
-        count_tokens(s, b, moe__os_now_ns() - start);
-        return MOE_OK;
-    }
+    const moe__eval_state *e = &s->eval;
     atomic_store(&s->interrupt, 0); /* the eval that stopped takes the request with it */
-    if (st == MOE_E_ABORTED && (s->o.flags & MOE_SESSION_KEEP_PARTIAL) && done) {
-        commit(s, b, done);
+    if (st == MOE_E_ABORTED && (s->o.flags & MOE_SESSION_KEEP_PARTIAL) && e->done) {
+        commit(s, &e->batch, e->done);
         s->n_logits = s->n_hidden = 0; /* results of an earlier position would mislead */
     } else {
         moe__kv_rollback(&s->kv);
     }
     for (uint32_t q = 0; q < s->o.n_seq_max; q++) /* what their policies saw is undone */
-        if (seq_in(b, q)) moe__routers_truncate_seq(s, (moe_seq)q, (moe_pos)s->kv.seq[q].len);
-    return st;
+        if (seq_in(&e->batch, q)) moe__routers_truncate_seq(s, (moe_seq)q, (moe_pos)s->kv.seq[q].len);
+}
+
+int moe__eval_begin(moe_session *s, const moe_batch *b)
+{
+    MOE_TRY(check_tokens(s, b));
+    MOE_TRY(check_whole(s, b));
+    MOE_TRY(check_wants(s, b));
+    const int st = reserve_all(s);
+    if (st < 0) {
+        moe__kv_rollback(&s->kv);
+        return st;
+    }
+    memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new); /* place_rows counts up again */
+    s->eval = (moe__eval_state){.batch = *b};
+    s->busy = MOE_BUSY_BETWEEN;
+    return MOE_OK;
+}
+
+int moe__eval_slice(moe_session *s, uint64_t max_ns, int *more)
+{
+    const uint64_t start = moe__os_now_ns();
+    s->clock = start;
+    s->deadline = max_ns > UINT64_MAX - start ? UINT64_MAX : start + max_ns;
+    s->busy = MOE_BUSY_RUNNING;
+    const int st = run_batches(s, more);
+    s->eval.ns += moe__os_now_ns() - start;
+    s->busy = st == MOE_OK && *more ? MOE_BUSY_BETWEEN : 0;
+    if (s->busy) return MOE_OK;
+    *more = 0;
+    if (st != MOE_OK) {
+        roll_back(s, st);
+        return st;
+    }
+    commit(s, &s->eval.batch, s->eval.batch.n_tokens);
+    count_tokens(s, &s->eval.batch, s->eval.ns);
+    return MOE_OK;
+}
+
+void moe__eval_cancel(moe_session *s)
+{
+    s->busy = 0;
+    roll_back(s, MOE_E_ABORTED);
+}
+
+int moe__eval(moe_session *s, const moe_batch *b)
+{
+    int more;
+    MOE_TRY(moe__eval_begin(s, b));
+    return moe__eval_slice(s, UINT64_MAX, &more);
 }

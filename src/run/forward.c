@@ -4,8 +4,9 @@
  * tables): norm, attention, add; norm, route, experts, add. Every member of the team walks the same list and
  * shares the work inside each step (ops.c).
  *
- * Stopping: member 0 looks for an interrupt or a fault before a step; all read its answer after the step's
- * closing meeting. Two answers alternate, so that none is overwritten before everybody has read it.
+ * Stopping: member 0 looks for an interrupt, a fault or the end of the time slice before a step; all read its
+ * answer after the step's closing meeting. Two answers alternate, so that none is overwritten before
+ * everybody has read it.
  *
  * Callbacks run on the calling thread while the team is parked: where one is set (park.c), the walk ends and
  * is taken up again behind it.
@@ -34,7 +35,7 @@ static void count_time(moe_session *s, uint8_t op)
 static int must_stop(const moe_session *s)
 {
     return atomic_load_explicit(&s->interrupt, memory_order_relaxed) ||
-           atomic_load_explicit(&s->fault, memory_order_relaxed);
+           atomic_load_explicit(&s->fault, memory_order_relaxed) || s->clock >= s->deadline;
 }
 
 static void walk_program(moe__member *member, void *arg)
@@ -72,19 +73,23 @@ static void fill_view(moe_session *s)
     }
 }
 
-int moe__forward(moe_session *s)
+void moe__forward_begin(moe_session *s)
 {
     s->pc = 0;
     fill_view(s);
     atomic_store(&s->fault, 0);
+}
+
+int moe__forward(moe_session *s)
+{
     s->clock = moe__os_now_ns();
-    while (s->pc < s->n_steps) {
+    do {
         moe__work_reset(&s->work);
         MOE_TRY(moe__team_run(s->team, walk_program, s));
         const int fault = atomic_load(&s->fault);
         if (fault) return explain(s, fault);
         if (atomic_load(&s->interrupt)) return MOE_FAIL(ABORTED, "the evaluation was interrupted");
         if (s->park[s->pc - 1]) MOE_TRY(moe__parked(s, &s->step[s->pc - 1]));
-    }
+    } while (s->pc < s->n_steps && s->clock < s->deadline);
     return MOE_OK;
 }

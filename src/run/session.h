@@ -72,6 +72,19 @@ typedef struct moe__observer {
     void *user;
 } moe__observer;
 
+/* The eval under way: what is left to do of it. */
+typedef struct moe__eval_state {
+    moe_batch batch;
+    size_t done;    /* tokens of finished sub-batches */
+    uint32_t n_out; /* next output slot */
+    int walking;    /* a sub-batch is under way, at pc */
+    uint64_t ns;    /* time spent */
+} moe__eval_state;
+
+/* moe_session.busy */
+#define MOE_BUSY_RUNNING 1 /* callbacks may only read */
+#define MOE_BUSY_BETWEEN 2 /* an eval in slices waits to go on */
+
 struct moe_session {
     moe_model *m;
     moe_session_options o; /* defaults filled in */
@@ -104,7 +117,7 @@ struct moe_session {
     moe__kept *kept;       /* [n_layers], or NULL */
     moe__layer_hook *hook; /* [n_layers][MOE_N_PLACES], or NULL; element where - 1 */
     moe_profile *profile;  /* or NULL */
-    int whole; /* some router can only route whole sequences, in one sub-batch */
+    int whole;             /* some router can only route whole sequences, in one sub-batch */
     moe__experts experts;  /* what stands in experts' places */
     moe__dispatch dispatch;
     moe__ffn_job *job;   /* [max(n_experts, 1)] */
@@ -112,9 +125,9 @@ struct moe_session {
     float *mid, *mid_up; /* [mid_floats] */
     void *mid_act[MOE_N_ACTS];
     uint64_t mid_floats;
-    float *slot_out;    /* [max_slots][dim] results of pairs */
+    float *slot_out;        /* [max_slots][dim] results of pairs */
     moe__measured measured; /* of the tile's pairs, for the profile */
-    float *shared_gate; /* [n_batch_max] */
+    float *shared_gate;     /* [n_batch_max] */
     uint32_t max_slots;
 
     /* results */
@@ -138,7 +151,9 @@ struct moe_session {
     atomic_int fault; /* status of a step that failed, 0 if none */
     atomic_uint fault_layer;
     atomic_int interrupt;
-    int busy;
+    int busy; /* MOE_BUSY_*, 0 = idle */
+    moe__eval_state eval;
+    uint64_t deadline; /* by `clock`: the walk stops behind the step under way */
     moe__observer observer;
     moe_token *view_token; /* [n_batch_max] what policies, observers and hooks are shown */
     moe_pos *view_pos;
@@ -171,8 +186,13 @@ uint32_t moe__program_formats(const moe_model *m, const moe__run_step *step, siz
 
 /* batch.c: the whole eval: check, reserve, run sub-batches, head, commit or roll back */
 int moe__eval(moe_session *s, const moe_batch *b);
+/* The same in slices: *more tells that there is something left to do. */
+int moe__eval_begin(moe_session *s, const moe_batch *b);
+int moe__eval_slice(moe_session *s, uint64_t max_ns, int *more);
+void moe__eval_cancel(moe_session *s);
 
-/* forward.c: the rows in s->place through all layers */
+/* forward.c: the rows in s->place through all layers, from s->pc on until the end or the deadline */
+void moe__forward_begin(moe_session *s);
 int moe__forward(moe_session *s);
 /* ops.c: one step, run by every member of the team; ends with a meeting. */
 void moe__op_run(moe_session *s, moe__worker *w, const moe__run_step *step);
