@@ -207,7 +207,7 @@ for k in ("count", "together", "class_count", "entropy", "max"):
     assert [l[k] for l in d["layers"]] == [l[k] for l in j["layers"]], k' "$tmp/r.html" "$tmp/both.json"
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 if [ -n "$chromium" ]; then
-    "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$tmp/chromium" \
+    timeout 60 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$tmp/chromium" \
         --enable-logging=stderr --dump-dom "file://$tmp/r.html" >"$tmp/dom" 2>"$tmp/log"
     if [ -s "$tmp/dom" ]; then
         grep CONSOLE "$tmp/log" >"$tmp/err"

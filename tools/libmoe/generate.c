@@ -137,6 +137,15 @@ static int man(void)
 
 /* ------------------------------------------------------------------------------------------------- shells */
 
+/* What a shell offers behind an option: its choices, or the names of routing rules. */
+static void print_choices(const struct option *o)
+{
+    const char *name;
+    if (o->choices) out_text(o->choices);
+    for (size_t i = 0; is_rule(o) && (name = moe_policy_name(i, NULL)) != NULL; i++)
+        out_format("%s%s", i ? " " : "", name);
+}
+
 static int bash(void)
 {
     out_text("# bash completion for libmoe, made from the tables of the program; do not edit.\n"
@@ -153,9 +162,11 @@ static int bash(void)
             if (o->letter) out_format("|%s:-%c", commands[k].name, o->letter);
             if (takes_file(o))
                 out_text(") COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n");
-            else
-                out_format(") COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n",
-                           o->choices ? o->choices : "");
+            else {
+                out_text(") COMPREPLY=($(compgen -W \"");
+                print_choices(o);
+                out_text("\" -- \"$cur\")); return ;;\n");
+            }
         }
     }
     out_text("    esac\n    case ${COMP_WORDS[1]} in\n    help) words=\"");
@@ -201,8 +212,11 @@ static void zsh_option(const struct option *o)
         zsh_help(o->arg);
         if (takes_file(o))
             out_text(":_files");
-        else
-            out_format(":(%s)", o->choices ? o->choices : "");
+        else {
+            out_text(":(");
+            print_choices(o);
+            out_text(")");
+        }
     }
     out_text("' \\\n");
 }
@@ -242,7 +256,11 @@ static int fish(void)
             out_format("complete -c libmoe -n '__fish_seen_subcommand_from %s' -l %s", c->name, o->name);
             if (o->letter) out_format(" -s %c", o->letter);
             if (o->arg) out_text(takes_file(o) ? " -r" : " -x");
-            if (o->choices) out_format(" -a '%s'", o->choices);
+            if (o->choices || is_rule(o)) {
+                out_text(" -a '");
+                print_choices(o);
+                out_text("'");
+            }
             out_text(" -d '");
             escaped(o->help, "'\\", "\\");
             out_text("'\n");

@@ -2,6 +2,8 @@
 /* The table of options. Order within a group is the order of the help. */
 #include "options.h"
 
+#include <string.h>
+
 #define AT(member) offsetof(struct settings, member)
 #define COUNT_MAX  1e9
 
@@ -178,8 +180,8 @@ const struct option options[] = {
          "--against, MoTE), rate (the same per token); without it npmi for --mark, else rate"),
     NUMBER("top", 0, CMD_STEER, KIND_INT, top, g_find, "N", "10", 1, 100000, "how many experts to take"),
     VALUE("set", 0, CMD_STEER, KIND_TEXT, set, g_find, "WHAT", "pre:64",
-         "what the steering file does with them, as for --edit: pre:64 listens to them more, drop, ban and "
-         "gain:0 switch them off, force always takes them"),
+         "what the steering file does with them, as for --edit: pre:64 listens to them more, logit:6 makes "
+         "the router want them, drop, ban and gain:0 switch them off, force always takes them"),
     SEED("control", 0, CMD_STEER, control, has_control, g_find, "SEED",
          "instead of those found take as many others, drawn at random in the same layers"),
     VALUE("output", 'o', CMD_STEER, KIND_FILE, output, g_find, "FILE", NULL,
@@ -208,3 +210,5 @@ const struct option options[] = {
 /* clang-format on */
 
 const size_t n_options = sizeof options / sizeof *options;
+
+bool is_rule(const struct option *o) { return o->arg && strcmp(o->arg, "RULE") == 0; }

@@ -100,6 +100,8 @@ struct option {
 extern const struct option options[];
 extern const size_t n_options;
 
+/* An option whose value begins with the name of a routing rule. */
+bool is_rule(const struct option *o);
 /* Kinds whose values are names of files, and kinds that may be given several times. */
 static inline bool takes_file(const struct option *o)
 {
