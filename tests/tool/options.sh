@@ -87,8 +87,8 @@ if command -v bash >/dev/null 2>&1; then
         "bash completes commands"
     [ "$(complete_line libmoe run --min)" = --min-p ] && pass "bash completes options" || fail \
         "bash completes options"
-    [ "$(complete_line libmoe run --route exp)" = expertchoice ] && pass "bash completes routing rules" || fail \
-        "bash completes routing rules"
+    [ "$(complete_line libmoe run --route exp)" = expertchoice ] && pass "bash completes rules" || fail \
+        "bash completes rules"
     [ "$(complete_line libmoe trace --format c)" = csv ] && pass "bash completes choices of trace" || fail \
         "bash completes choices of trace"
     [ "$(complete_line libmoe run --kv f1)" = f16 ] && pass "bash completes choices" || fail \
