@@ -129,7 +129,7 @@ static int read_uses(const steer_reader *k, json_place list, moe__steer *s, cons
     static const char *const names[] = {"expert", "what", NULL};
     json_place v, in[2];
     uint32_t e;
-    int use;
+    int use = MOE_USE_FREE;
     MOE_TRY(begin_list(k, list, "use"));
     memset(k->use, MOE_USE_FREE, shape->n);
     EACH_ENTRY(k, v, list)
@@ -388,7 +388,7 @@ static int find_map(const steer_reader *k, json_place v)
     static const char *const names[] = {"kind", "values", NULL};
     const moe_model *m = k->s->m;
     json_place in[2], row;
-    int kind;
+    int kind = 0;
     MOE_TRY(get_entry(k, v, "maps", names, 2, in));
     MOE_TRY(get_word(k, in[0], "kind", moe__steer_kinds, MOE_N_EDITS, &kind));
     MOE_TRY(moe__json_want(k->j, in[1], JSON_ARRAY, "values"));

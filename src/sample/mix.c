@@ -47,7 +47,7 @@ int moe__contrast_logits(const float *strong, const float *weak, size_t n, const
                          float *out)
 {
     moe_contrast o = *settings;
-    double best, unused;
+    double best = 0, unused = 0;
     MOE_TRY(contrast_settings(&o));
     MOE_TRY(row_max(strong, n, "contrast: strong row", 0, &best));
     MOE_TRY(row_max(weak, n, "contrast: weak row", 0, &unused));

@@ -314,7 +314,7 @@ static void call_steer(shadow *w, fuzz_input *in)
     for (int i = 0; i < 8; i++) id[i] = fuzz_u8(in) % (n_experts + 1);
     switch (what % 5) {
     case 0: (void)moe_router_set_use(r, use, n_experts); break;
-    case 1: (void)moe_router_set_values(r, 1 + (what >> 4) % 6, value, n_experts); break;
+    case 1: (void)moe_router_set_values(r, (int)(1 + (what >> 4) % 6), value, n_experts); break;
     case 2: (void)moe_router_set_limit(r, (moe_seq)(what >> 5) - 1, id, fuzz_u8(in) % 8); break;
     case 3: FUZZ_CHECK(moe_router_reset(r) == MOE_OK); break;
     default: {

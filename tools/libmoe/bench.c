@@ -21,6 +21,7 @@ struct result {
     uint32_t tokens, context, threads, rounds;
     double median, min, max; /* tokens per second */
     double bytes;            /* per second; 0 for prefill */
+    double select;           /* part of the time from router logits to weights */
 };
 
 struct bench {
@@ -77,6 +78,15 @@ static double bytes_per_token(const struct bench *b)
         if (tokens > 0.0 && b->pairs > 0.0) share = (double)st.pairs / tokens / b->pairs;
     }
     return b->dense + b->experts * share;
+}
+
+/* Part of the counted time that selection took, without the routers' matrix products. */
+static double select_share(const struct bench *b)
+{
+    moe_stats st = MOE_STATS_INIT;
+    if (moe_session_get_stats(b->session, &st) != MOE_OK) return 0.0;
+    const double ns = (double)st.ns_prefill + (double)st.ns_decode;
+    return ns > 0.0 ? (double)st.ns_select / ns : 0.0;
 }
 
 static size_t largest(const struct int_list *list)
@@ -154,6 +164,7 @@ static int measure(struct bench *b, bool decode, size_t n, size_t depth, struct 
     r->max = b->speed[rounds - 1];
     r->median = rounds % 2 ? b->speed[rounds / 2] : 0.5 * (b->speed[rounds / 2 - 1] + b->speed[rounds / 2]);
     r->bytes = decode ? r->median * bytes_per_token(b) : 0.0;
+    r->select = select_share(b);
     return MOE_OK;
 }
 
@@ -174,13 +185,13 @@ static void show_head(struct bench *b, const moe_model_info *info)
         json_open(&b->json, "results", '[');
     } else if (b->s->csv) {
         out_text("kind,tokens,context,threads,rounds,median_tokens_per_s,min_tokens_per_s,max_tokens_per_s,"
-                 "bytes_per_s\n");
+                 "bytes_per_s,select_share\n");
     } else {
         out_format("%s %s, %s active for a token, %s\n\n", *info->name ? info->name : info->arch,
                    info->file_type, readable_bytes(a, (uint64_t)(b->dense + b->experts + 0.5)),
                    moe_build_info());
-        out_format("%-8s %8s %8s %8s %12s %12s %12s %12s\n", "kind", "tokens", "context", "threads",
-                   "tokens/s", "min", "max", "bytes/s");
+        out_format("%-8s %8s %8s %8s %12s %12s %12s %12s %9s\n", "kind", "tokens", "context", "threads",
+                   "tokens/s", "min", "max", "bytes/s", "selection");
     }
     out_flush();
 }
@@ -202,16 +213,19 @@ static void show(struct bench *b, const struct result *r)
             json_real(&b->json, "bytes_per_s", r->bytes);
         else
             json_null(&b->json, "bytes_per_s");
+        json_real(&b->json, "select_share", r->select);
         json_close(&b->json);
     } else if (b->s->csv) {
         out_format("%s,%lu,%lu,%lu,%lu,%.3f,%.3f,%.3f,", r->kind, (unsigned long)r->tokens,
                    (unsigned long)r->context, (unsigned long)r->threads, (unsigned long)r->rounds, r->median,
                    r->min, r->max);
-        out_format(r->bytes > 0.0 ? "%.0f\n" : "\n", r->bytes);
+        if (r->bytes > 0.0) out_format("%.0f", r->bytes);
+        out_format(",%.6f\n", r->select);
     } else {
-        out_format("%-8s %8lu %8lu %8lu %12.2f %12.2f %12.2f %12s\n", r->kind, (unsigned long)r->tokens,
-                   (unsigned long)r->context, (unsigned long)r->threads, r->median, r->min, r->max,
-                   r->bytes > 0.0 ? readable_bytes(a, (uint64_t)r->bytes) : "-");
+        out_format("%-8s %8lu %8lu %8lu %12.2f %12.2f %12.2f %12s %8.3f%%\n", r->kind,
+                   (unsigned long)r->tokens, (unsigned long)r->context, (unsigned long)r->threads, r->median,
+                   r->min, r->max, r->bytes > 0.0 ? readable_bytes(a, (uint64_t)r->bytes) : "-",
+                   100.0 * r->select);
     }
     out_flush();
 }
@@ -226,7 +240,7 @@ static int measure_kinds(struct bench *b, size_t depth, uint32_t threads)
     for (size_t i = 0; i <= s->prompts.n && status == MOE_OK && !out_failed(); i++) {
         const bool decode = i == s->prompts.n;
         const int32_t n = decode ? s->generate : s->prompts.v[i];
-        struct result r = {NULL, 0, 0, threads, 0, 0.0, 0.0, 0.0, 0.0};
+        struct result r = {NULL, 0, 0, threads, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
         if (n <= 0) continue;
         status = measure(b, decode, (size_t)n, depth, &r);
         if (status == MOE_OK) show(b, &r);
