@@ -198,6 +198,30 @@ static void constant_routing(void **state)
     moe_trace_free(t);
 }
 
+/* An expert that a token has twice is used once. */
+static void doubles(void **state)
+{
+    (void)state;
+    static const uint32_t a[3] = {5, 5, 2}, b[2] = {5, 2}, other[2] = {1, 5};
+    moe_trace *t[2] = {new_trace(1, 8), new_trace(1, 8)};
+    for (int i = 0; i < 20; i++) {
+        add_row(t[0], 0, 8, i % 3 ? a : other, i % 3 ? 3 : 2);
+        add_row(t[1], 0, 8, i % 3 ? b : other, 2);
+    }
+    double x[2], rho[2];
+    for (int i = 0; i < 2; i++) assert_int_equal(moe_trace_reuse(t[i], 0, &x[i]), MOE_OK);
+    assert_true(x[0] == x[1]);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(moe_trace_srp(t[i], 0, 3, MOE_SRP_LAYER, &x[i], &rho[i]), MOE_OK);
+    assert_true(x[0] == x[1] && rho[0] == rho[1]);
+    for (int p = MOE_CACHE_LRU; p <= MOE_CACHE_SCH; p++)
+        for (uint32_t c = 1; c < 4; c++)
+            assert_true(cache_rate(t[0], p, 0, p == MOE_CACHE_SCH ? 2 : 0, c) ==
+                        cache_rate(t[1], p, 0, p == MOE_CACHE_SCH ? 2 : 0, c));
+    moe_trace_free(t[0]);
+    moe_trace_free(t[1]);
+}
+
 /* Uniform, independent: nobody who does not know the future beats c / E. A simulator that counts a token's
  * own loads as hits, or none of them, fails here. */
 static void uniform_routing(void **state)
@@ -518,6 +542,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numpy_agrees),
         cmocka_unit_test(constant_routing),
+        cmocka_unit_test(doubles),
         cmocka_unit_test(uniform_routing),
         cmocka_unit_test(small_run),
         cmocka_unit_test(lru_cliff),

@@ -429,10 +429,10 @@ static void three_super_experts(void **state)
     static const struct {
         uint32_t layer, e;
         float max;
-    } planted[] = {{1, 68, 900}, {2, 92, 2000}, {3, 82, 900}};
+    } planted[] = {{1, 68, 900}, {2, 92, 4000}, {3, 82, 900}, {4, 1, 300}}; /* the last: below a tenth */
     for (uint32_t l = 0; l < 16; l++)
         for (uint32_t e = 0; e < 256; e++) add_output(p, l, e, 1, 1, 1 + (float)(e % 7), e);
-    for (int i = 0; i < 3; i++) add_output(p, planted[i].layer, planted[i].e, 1, 1, planted[i].max, 5);
+    for (int i = 0; i < 4; i++) add_output(p, planted[i].layer, planted[i].e, 1, 1, planted[i].max, 5);
     struct {
         moe_expert_find f;
         uint64_t later; /* a field of a newer header */
