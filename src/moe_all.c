@@ -175,6 +175,7 @@
 #include "run/steer_load.c"
 #include "run/steer_save.c"
 #include "run/take.c"
+#include "run/warm.c"
 
 /* sample */
 #include "sample/dry.c"

@@ -238,6 +238,7 @@ typedef struct moe_logger {
 #define MOE_PROGRESS_LOAD 1     /**< done/total in bytes of weights read; mapped ones do not count */
 #define MOE_PROGRESS_PREFILL 2  /**< done/total in tokens of one eval, reported between its sub-batches */
 #define MOE_PROGRESS_QUANTIZE 3 /**< done/total in bytes of source weights */
+#define MOE_PROGRESS_WARM_UP 4  /**< done/total in bytes of weights touched */
 
 /** One progress report. `done` rises towards `total`, which may be 0 (a mapped model has nothing to read). */
 typedef struct moe_progress {
@@ -794,6 +795,8 @@ MOE_API const char *moe_tokenizer_chat_name(const moe_tokenizer *t);
 #define MOE_SESSION_KEEP_PARTIAL 1u /**< a stopped eval keeps the sub-batches that are done */
 #define MOE_SESSION_EXACT_ACT 2u    /**< f32 activations against dequantised weights: slow, for tests */
 #define MOE_SESSION_KEEP_ROUTES 4u  /**< every layer's last routing is kept, for moe_router_last() */
+#define MOE_SESSION_LOW_PRIORITY 8u /**< the own pool's threads give way to others (docs/threading.md); results
+                                         are the same. Not for an executor, OpenMP or the calling thread */
 
 /** Runs tasks of a session on the caller's own threads (a game's job system). */
 typedef struct moe_executor {
@@ -819,7 +822,8 @@ typedef struct moe_session_options {
     int32_t kv_type_k;            /**< type of cached keys: #MOE_TYPE_F16 or #MOE_KV_F32; 0 = F16 */
     int32_t kv_type_v;            /**< type of cached values, likewise */
     const moe_executor *executor; /**< copied; NULL = own threads */
-    moe_progress_fn progress;     /**< prefill progress, called between sub-batches; may be NULL */
+    moe_progress_fn progress;     /**< prefill progress, called between sub-batches, and that of
+                                       moe_session_warm_up(); may be NULL */
     void *progress_user;          /**< handed to progress */
 } moe_session_options;
 #define MOE_KV_F32 (-1) /**< KV cache in f32, since #MOE_TYPE_F32 is 0 and 0 means the default */
@@ -981,6 +985,16 @@ MOE_API int moe_session_eval_slice(moe_session *s, uint64_t max_ns, int *more);
  * @since 0.2.0
  */
 MOE_API int moe_session_eval_cancel(moe_session *s);
+/**
+ * Makes the first eval as fast as later ones: reads every page of the model's weights once, with all threads, so
+ * that the system has them in memory as far as there is room, and wakes the threads. Changes nothing and
+ * allocates nothing. Can be interrupted like an eval; reports #MOE_PROGRESS_WARM_UP about every 32 MiB.
+ * @param s session
+ * @return #MOE_OK; #MOE_E_ABORTED (interrupt, progress), #MOE_E_CALLBACK (executor), #MOE_E_STATE (from a
+ *         callback, between slices, or in a forked child)
+ * @since 0.2.0
+ */
+MOE_API int moe_session_warm_up(moe_session *s);
 /**
  * Logits of the row-th token of the last eval that wanted them (in batch order).
  * @param s session

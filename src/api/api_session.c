@@ -89,6 +89,14 @@ int moe_session_eval_cancel(moe_session *s)
     return MOE_OK;
 }
 
+int moe_session_warm_up(moe_session *s)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL);
+    MOE_IDLE(s);
+    return moe__warm_up(s);
+}
+
 int moe_session_eval(moe_session *s, const moe_token *ids, size_t n)
 {
     moe_batch b = MOE_BATCH_INIT;

@@ -49,6 +49,8 @@ void moe__cond_wake_all(moe__cond *c);
  */
 int moe__thread_start(moe__thread *t, void (*main)(void *arg), void *arg);
 void moe__thread_join(moe__thread *t);
+/* Lowers the priority of the calling thread (Linux: nice + 10, Windows: below normal; elsewhere nothing). */
+void moe__thread_give_way(void);
 
 /* CPUs that this process may use: affinity mask and CPU quota respected, at least 1. */
 uint32_t moe__os_cpu_count(void);

@@ -2,8 +2,10 @@
 /* os_thread.h over POSIX threads. */
 #include "base/os_thread.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int moe__lock_init(moe__lock *l) { return pthread_mutex_init(&l->m, NULL) == 0 ? 0 : -1; }
@@ -36,5 +38,16 @@ int moe__thread_start(moe__thread *t, void (*main)(void *arg), void *arg)
 }
 
 void moe__thread_join(moe__thread *t) { pthread_join(t->t, NULL); }
+
+void moe__thread_give_way(void)
+{
+#ifdef __linux__ /* where a nice value belongs to a thread, not to the process: setpriority(2), "C library/kernel
+                    differences" */
+    errno = 0;
+    const int now = getpriority(PRIO_PROCESS, 0);
+    if (now == -1 && errno != 0) return;
+    (void)setpriority(PRIO_PROCESS, 0, now + 10); /* beyond the lowest means the lowest */
+#endif
+}
 
 uint64_t moe__os_process_id(void) { return (uint64_t)getpid(); }

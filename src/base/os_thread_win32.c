@@ -52,6 +52,8 @@ void moe__thread_join(moe__thread *t)
     CloseHandle(t->handle);
 }
 
+void moe__thread_give_way(void) { SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_BELOW_NORMAL); }
+
 uint32_t moe__os_cpu_count(void)
 {
     DWORD_PTR mine = 0, all = 0;

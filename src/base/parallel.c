@@ -187,7 +187,8 @@ static void sync_destroy(moe__team *t)
     gate_destroy(&t->barrier.gate);
 }
 
-int moe__team_create(moe__team **out, const moe__allocator *a, uint32_t n_threads, const moe_executor *ex)
+static int team_create(moe__team **out, const moe__allocator *a, uint32_t n_threads, const moe_executor *ex,
+                       int low)
 {
     *out = NULL;
     moe_executor copy = {sizeof copy, NULL, NULL};
@@ -202,6 +203,7 @@ int moe__team_create(moe__team **out, const moe__allocator *a, uint32_t n_thread
     MOE_TRY(moe__alloc(a, (void **)&t, team_size(wanted(n_threads)), "thread team"));
     t->alloc = *a;
     t->executor = copy;
+    t->low = low;
     t->process = moe__os_process_id();
     t->n = copy.run ? wanted(n_threads) : moe__backend_limit(wanted(n_threads));
     MOE_TRY_GOTO(sync_init(t), no_sync);
@@ -213,6 +215,16 @@ no_threads:
 no_sync:
     moe__free(a, t);
     return st;
+}
+
+int moe__team_create(moe__team **out, const moe__allocator *a, uint32_t n_threads, const moe_executor *ex)
+{
+    return team_create(out, a, n_threads, ex, 0);
+}
+
+int moe__team_create_low(moe__team **out, const moe__allocator *a, uint32_t n_threads)
+{
+    return team_create(out, a, n_threads, NULL, 1);
 }
 
 void moe__team_free(moe__team *t)

@@ -43,6 +43,8 @@ typedef struct moe__team moe__team;
  * (executor), E_FULL (the system refuses threads), E_NOMEM.
  */
 int moe__team_create(moe__team **out, const moe__allocator *a, uint32_t n_threads, const moe_executor *ex);
+/* The same without executor; threads of the own pool run at a lower priority than the caller's. */
+int moe__team_create_low(moe__team **out, const moe__allocator *a, uint32_t n_threads);
 /* NULL is fine. */
 void moe__team_free(moe__team *t);
 uint32_t moe__team_size(const moe__team *t);

@@ -46,6 +46,7 @@ struct moe__team {
     uint32_t n;             /* members */
     uint32_t n_workers;     /* pool: threads started */
     int stop;               /* pool: the next start means the end */
+    int low;                /* pool: threads lower their own priority */
     moe__pool_worker worker[];   /* pool: [n - 1] */
 };
 

@@ -15,6 +15,7 @@ static void worker_main(void *arg)
 {
     moe__pool_worker *w = arg;
     moe__team *t = w->team;
+    if (t->low) moe__thread_give_way();
     for (unsigned run = 0;; run++) { /* wraps like the gate's value */
         moe__gate_wait(&t->start, run);
         if (t->stop) return;

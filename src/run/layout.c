@@ -28,7 +28,8 @@ int moe__session_options(moe_session_options *out, const moe_session_options *o,
 {
     *out = (moe_session_options)MOE_SESSION_OPTIONS_INIT;
     if (o) MOE_TRY(moe__opts_copy(out, sizeof *out, o, "moe_session_options"));
-    if (out->flags & ~(MOE_SESSION_KEEP_PARTIAL | MOE_SESSION_EXACT_ACT | MOE_SESSION_KEEP_ROUTES))
+    if (out->flags & ~(MOE_SESSION_KEEP_PARTIAL | MOE_SESSION_EXACT_ACT | MOE_SESSION_KEEP_ROUTES |
+                       MOE_SESSION_LOW_PRIORITY))
         return MOE_FAIL(INVALID, "session options: flags 0x%x are unknown", out->flags);
     MOE_TRY(kv_type(&out->kv_type_k, "kv_type_k"));
     MOE_TRY(kv_type(&out->kv_type_v, "kv_type_v"));

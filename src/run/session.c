@@ -8,7 +8,10 @@
 static int make_team(const moe_session *s, uint32_t n, moe__team **team, float **scratch)
 {
     const moe__allocator *a = &s->m->alloc;
-    MOE_TRY(moe__team_create(team, a, n, s->o.executor ? &s->executor : NULL));
+    if (s->o.flags & MOE_SESSION_LOW_PRIORITY && !s->o.executor)
+        MOE_TRY(moe__team_create_low(team, a, n));
+    else
+        MOE_TRY(moe__team_create(team, a, n, s->o.executor ? &s->executor : NULL));
     const int st = moe__alloc_array(a, (void **)scratch, moe__team_size(*team),
                                     s->scratch_floats * sizeof(float), "thread scratch");
     if (st < 0) moe__team_free(*team);

@@ -191,6 +191,9 @@ int moe__eval_begin(moe_session *s, const moe_batch *b);
 int moe__eval_slice(moe_session *s, uint64_t max_ns, int *more);
 void moe__eval_cancel(moe_session *s);
 
+/* warm.c: reads every page of the weights */
+int moe__warm_up(moe_session *s);
+
 /* forward.c: the rows in s->place through all layers, from s->pc on until the end or the deadline */
 void moe__forward_begin(moe_session *s);
 int moe__forward(moe_session *s);

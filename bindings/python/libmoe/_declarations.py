@@ -65,6 +65,7 @@ MOE_LOG_DEBUG = 4
 MOE_PROGRESS_LOAD = 1
 MOE_PROGRESS_PREFILL = 2
 MOE_PROGRESS_QUANTIZE = 3
+MOE_PROGRESS_WARM_UP = 4
 MOE_OPEN_NO_MMAP = 1
 MOE_OPEN_METADATA_ONLY = 2
 MOE_OPEN_CHECK_DATA = 4
@@ -144,6 +145,7 @@ MOE_CHAT_ADD_ASSISTANT = 1
 MOE_SESSION_KEEP_PARTIAL = 1
 MOE_SESSION_EXACT_ACT = 2
 MOE_SESSION_KEEP_ROUTES = 4
+MOE_SESSION_LOW_PRIORITY = 8
 MOE_KV_F32 = -1
 MOE_WANT_LOGITS = 1
 MOE_WANT_HIDDEN = 2
@@ -919,6 +921,10 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "moe_session_get_info": (C.c_int, [C.c_void_p, C.POINTER(moe_session_info)]),
     "moe_session_eval": (C.c_int, [C.c_void_p, C.POINTER(moe_token), C.c_size_t]),
     "moe_session_eval_batch": (C.c_int, [C.c_void_p, C.POINTER(moe_batch)]),
+    "moe_session_eval_begin": (C.c_int, [C.c_void_p, C.POINTER(moe_batch)]),
+    "moe_session_eval_slice": (C.c_int, [C.c_void_p, C.c_uint64, C.POINTER(C.c_int)]),
+    "moe_session_eval_cancel": (C.c_int, [C.c_void_p]),
+    "moe_session_warm_up": (C.c_int, [C.c_void_p]),
     "moe_session_logits": (C.c_int, [C.c_void_p, C.c_size_t, C.POINTER(C.POINTER(C.c_float)), C.POINTER(C.c_size_t)]),
     "moe_session_hidden": (C.c_int, [C.c_void_p, C.c_size_t, C.POINTER(C.POINTER(C.c_float)), C.POINTER(C.c_size_t)]),
     "moe_session_reset": (None, [C.c_void_p]),

@@ -110,6 +110,8 @@ pub const MOE_PROGRESS_LOAD: c_int = 1;
 pub const MOE_PROGRESS_PREFILL: c_int = 2;
 /// done/total in bytes of source weights
 pub const MOE_PROGRESS_QUANTIZE: c_int = 3;
+/// done/total in bytes of weights touched
+pub const MOE_PROGRESS_WARM_UP: c_int = 4;
 /// read the file instead of mapping it
 pub const MOE_OPEN_NO_MMAP: u32 = 1;
 /// no weights: info, metadata and tokenizer only; sessions are refused
@@ -268,6 +270,8 @@ pub const MOE_SESSION_KEEP_PARTIAL: u32 = 1;
 pub const MOE_SESSION_EXACT_ACT: u32 = 2;
 /// every layer's last routing is kept, for [`moe_router_last`]
 pub const MOE_SESSION_KEEP_ROUTES: u32 = 4;
+/// the own pool's threads give way to others (docs/threading.md); results are the same. Not for an executor, OpenMP or the calling thread
+pub const MOE_SESSION_LOW_PRIORITY: u32 = 8;
 /// KV cache in f32, since [`MOE_TYPE_F32`] is 0 and 0 means the default
 pub const MOE_KV_F32: c_int = -1;
 /// logits over the vocabulary
@@ -814,7 +818,7 @@ pub struct moe_route_spec {
     pub weight: i32,
     /// experts of one token (null experts included)
     pub top_k: u32,
-    /// factor on every weight, after norm
+    /// factor on every weight, after norm; 0 = 1
     pub scale: f32,
     /// MOE_ROUTE_\*
     pub flags: u32,
@@ -1085,7 +1089,7 @@ pub struct moe_session_options {
     pub kv_type_v: i32,
     /// copied; NULL = own threads
     pub executor: *const moe_executor,
-    /// prefill progress, called between sub-batches; may be NULL
+    /// prefill progress, called between sub-batches, and that of [`moe_session_warm_up`]; may be NULL
     pub progress: Option<moe_progress_fn>,
     /// handed to progress
     pub progress_user: *mut c_void,
@@ -2849,6 +2853,41 @@ extern "C" {
     ///
     /// Since 0.1.0.
     pub fn moe_session_eval_batch(s: *mut moe_session, b: *const moe_batch) -> c_int;
+    /// Begins an eval that is done in slices, for a host that has a few milliseconds at a time: a game's main loop, a cooperative scheduler. Checks the batch and reserves room; nothing is computed yet. Until it is finished or cancelled the session can be read, but what would change it answers [`MOE_E_STATE`]; [`moe_session_reset`] cancels it, [`moe_session_interrupt`] stops it at the next slice.
+    ///
+    /// - `s`: session
+    /// - `b`: batch; its arrays are read until the last slice
+    ///
+    /// Returns [`MOE_OK`]; failures as [`moe_session_eval_batch`], and nothing was begun
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_eval_begin(s: *mut moe_session, b: *const moe_batch) -> c_int;
+    /// Goes on with an eval for about max_ns. Stops between steps of a layer, the last one being the logits: a slice takes at least one step of at most n_batch_max rows, so that a smaller n_batch_max makes slices finer. The result is the same to the bit, however it was cut.
+    ///
+    /// - `s`: session
+    /// - `max_ns`: nanoseconds of wall-clock time; 0 = one step
+    /// - `more`: receives 1 if there is something left to do, 0 if the eval is finished or has failed
+    ///
+    /// Returns [`MOE_OK`]; failures as [`moe_session_eval_batch`]: the session is then as before [`moe_session_eval_begin`]; [`MOE_E_STATE`] if no eval was begun
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_eval_slice(s: *mut moe_session, max_ns: u64, more: *mut c_int) -> c_int;
+    /// Gives up an eval in slices. The session is as before it; with [`MOE_SESSION_KEEP_PARTIAL`] whole sub-batches stay.
+    ///
+    /// - `s`: session
+    ///
+    /// Returns [`MOE_OK`]; [`MOE_E_STATE`] if no eval was begun, or from a callback
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_eval_cancel(s: *mut moe_session) -> c_int;
+    /// Makes the first eval as fast as later ones: reads every page of the model's weights once, with all threads, so that the system has them in memory as far as there is room, and wakes the threads. Changes nothing and allocates nothing. Can be interrupted like an eval; reports [`MOE_PROGRESS_WARM_UP`] about every 32 MiB.
+    ///
+    /// - `s`: session
+    ///
+    /// Returns [`MOE_OK`]; [`MOE_E_ABORTED`] (interrupt, progress), [`MOE_E_CALLBACK`] (executor), [`MOE_E_STATE`] (from a callback, between slices, or in a forked child)
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_warm_up(s: *mut moe_session) -> c_int;
     /// Logits of the row-th token of the last eval that wanted them (in batch order).
     ///
     /// - `s`: session
@@ -3252,7 +3291,7 @@ extern "C" {
     /// Routes one row of logits by a recipe, outside of any session: for experiments and tests.
     ///
     /// - `spec`: recipe; not EXPERT_CHOICE, no capacity
-    /// - `logits`: \[n_experts + n_null\]
+    /// - `logits`: \[n_experts + n_null\]: null experts' logits stand here, null_bias is not read
     /// - `n_experts`: 1 .. 65536
     /// - `token`: for HASH and TABLE
     /// - `pos`: for RANDOM
@@ -4177,6 +4216,10 @@ pub const MOE_FUNCTIONS: &[&str] = &[
     "moe_session_get_info",
     "moe_session_eval",
     "moe_session_eval_batch",
+    "moe_session_eval_begin",
+    "moe_session_eval_slice",
+    "moe_session_eval_cancel",
+    "moe_session_warm_up",
     "moe_session_logits",
     "moe_session_hidden",
     "moe_session_reset",
