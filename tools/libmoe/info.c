@@ -291,6 +291,10 @@ int cmd_info(const struct settings *s)
     moe_model *m = NULL;
     int status, code;
     if (s->model && s->n_args) return usage_error(s->command, "--model and a file name do not go together");
+    if (s->policies && !s->model && !s->n_args && !s->json) {
+        print_policies(); /* needs no model */
+        return CODE_OK;
+    }
     code = open_model(s, MOE_OPEN_METADATA_ONLY, &m);
     if (code != CODE_OK) return code;
     status = moe_model_get_info(m, &info);

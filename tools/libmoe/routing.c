@@ -157,8 +157,55 @@ static bool next_layer(const moe_model *m, const struct range *r, uint32_t *laye
     return false;
 }
 
-static int apply_range(moe_session *s, const struct range *layers, const struct range *experts,
-                       const struct edit *e)
+/* Uses of a layer's experts as the options leave them: set all at once, so that the order of options is free.
+ */
+struct use_row {
+    bool touched;
+    uint8_t *use; /* [n_experts] */
+};
+
+struct use_table {
+    struct use_row *row; /* [n_layers] */
+    uint32_t n_layers, n_experts;
+};
+
+static void uses_free(struct use_table *t)
+{
+    for (uint32_t l = 0; t->row && l < t->n_layers; l++) free(t->row[l].use);
+    free(t->row);
+}
+
+/* Notes one use; the first one of a layer reads what the layer has. */
+static int note_use(moe_session *s, struct use_table *t, uint32_t layer, uint32_t index, int use)
+{
+    moe_router *router;
+    moe_expert *expert;
+    int status = moe_session_router(s, layer, &router);
+    if (status == MOE_OK) status = moe_router_expert(router, index, &expert); /* says what is out of range */
+    if (status != MOE_OK) return status;
+    struct use_row *row = &t->row[layer];
+    if (!row->use) row->use = malloc(t->n_experts);
+    if (!row->use) return MOE_E_NOMEM;
+    if (!row->touched) status = moe_router_get_use(router, row->use, t->n_experts);
+    row->touched = true;
+    row->use[index] = (uint8_t)use;
+    return status;
+}
+
+static int set_uses(const struct settings *s, moe_session *session, const struct use_table *t)
+{
+    for (uint32_t l = 0; l < t->n_layers; l++) {
+        moe_router *router;
+        if (!t->row[l].touched) continue;
+        int status = moe_session_router(session, l, &router);
+        if (status == MOE_OK) status = moe_router_set_use(router, t->row[l].use, t->n_experts);
+        if (status != MOE_OK) return report(status, "%s", s->edits.n ? "--edit" : "--disable");
+    }
+    return CODE_OK;
+}
+
+static int apply_range(moe_session *s, struct use_table *t, const struct range *layers,
+                       const struct range *experts, const struct edit *e)
 {
     const moe_model *m = moe_session_model(s);
     int status = MOE_OK;
@@ -166,15 +213,16 @@ static int apply_range(moe_session *s, const struct range *layers, const struct 
         moe_layer_info info = MOE_LAYER_INFO_INIT;
         uint32_t last = experts->last;
         if (moe_model_get_layer(m, l, &info) == MOE_OK && last == EVERY) last = info.n_experts - 1;
-        for (uint32_t i = experts->first; status == MOE_OK && i <= last; i++) status = edit_apply(s, l, i, e);
+        for (uint32_t i = experts->first; status == MOE_OK && i <= last; i++)
+            status = e->number ? edit_apply(s, l, i, e) : note_use(s, t, l, i, e->kind);
         if (l == EVERY) break;
     }
     return status;
 }
 
 /* One --disable or --edit. */
-static int apply_option(const struct settings *s, moe_session *session, const char *option, const char *text,
-                        const struct edit *ban)
+static int apply_option(const struct settings *s, moe_session *session, struct use_table *t,
+                        const char *option, const char *text, const struct edit *ban)
 {
     struct expert_set set;
     struct edit e;
@@ -191,7 +239,7 @@ static int apply_option(const struct settings *s, moe_session *session, const ch
                            "%s %s: experts are given as LAYER:EXPERT, such as 3:7,9 or 0-3:5 or *:0", option,
                            text);
     for (size_t i = 0; i < set.n; i++) {
-        const int status = apply_range(session, &set.layers[i], &set.experts[i], &e);
+        const int status = apply_range(session, t, &set.layers[i], &set.experts[i], &e);
         if (status != MOE_OK) return report(status, "%s %s", option, text);
     }
     return CODE_OK;
@@ -274,9 +322,32 @@ bool routing_wanted(const struct settings *s)
     return s->steer || s->route || s->route_file || s->edits.n || s->disable.n;
 }
 
-int routing_apply(const struct settings *s, moe_session *session)
+static int apply_options(const struct settings *s, moe_session *session)
 {
     static const struct edit ban = {false, MOE_USE_BAN, 0.0f};
+    moe_model_info info = MOE_MODEL_INFO_INIT;
+    struct use_table t = {NULL, 0, 0};
+    int code = CODE_OK;
+    if (!s->disable.n && !s->edits.n) return CODE_OK;
+    if (moe_model_get_info(moe_session_model(session), &info) != MOE_OK) return CODE_FAIL;
+    t.n_layers = info.n_layers;
+    t.n_experts = info.n_experts;
+    t.row = calloc(info.n_layers ? info.n_layers : 1, sizeof *t.row);
+    if (!t.row) {
+        complain("out of memory");
+        return CODE_FAIL;
+    }
+    for (size_t i = 0; code == CODE_OK && i < s->disable.n; i++)
+        code = apply_option(s, session, &t, "--disable", s->disable.v[i], &ban);
+    for (size_t i = 0; code == CODE_OK && i < s->edits.n; i++)
+        code = apply_option(s, session, &t, "--edit", s->edits.v[i], NULL);
+    if (code == CODE_OK) code = set_uses(s, session, &t);
+    uses_free(&t);
+    return code;
+}
+
+int routing_apply(const struct settings *s, moe_session *session)
+{
     int status, code = CODE_OK;
     if (s->steer) {
         status = moe_session_load_steering_file(session, s->steer);
@@ -287,10 +358,7 @@ int routing_apply(const struct settings *s, moe_session *session)
         if (status != MOE_OK) return report(status, "--route %s", s->route);
     }
     if (s->route_file) code = apply_file(session, s->route_file);
-    for (size_t i = 0; code == CODE_OK && i < s->disable.n; i++)
-        code = apply_option(s, session, "--disable", s->disable.v[i], &ban);
-    for (size_t i = 0; code == CODE_OK && i < s->edits.n; i++)
-        code = apply_option(s, session, "--edit", s->edits.v[i], NULL);
+    if (code == CODE_OK) code = apply_options(s, session);
     if (code == CODE_OK && s->save_steering) {
         status = moe_session_save_steering_file(session, s->save_steering);
         if (status != MOE_OK) return report(status, "cannot write %s", s->save_steering);
