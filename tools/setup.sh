@@ -20,6 +20,9 @@ can_compile() {
 has_command() { command -v "$1" >/dev/null 2>&1; }
 has_package() { pkg-config --exists "$1" 2>/dev/null || pkgconf --exists "$1" 2>/dev/null; }
 
+# The distribution's Python, which meson runs on, may stand behind another one.
+has_python_module() { /usr/bin/python3 -c "import $1" 2>/dev/null || python3 -c "import $1" 2>/dev/null; }
+
 # Adds the Debian package $1 to the list of what is missing unless the check that follows succeeds.
 need() {
     package=$1
