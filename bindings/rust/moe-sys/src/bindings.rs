@@ -991,7 +991,7 @@ const _: () = assert!(size_of::<moe_tensor_info>() == 64);
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct moe_message {
-    /// sizeof(moe_message)
+    /// sizeof(moe_message): that of the first is the distance of all
     pub size: usize,
     /// "system", "user", "assistant", ...
     pub role: *const c_char,
@@ -2675,7 +2675,7 @@ extern "C" {
     /// - `cap`: room in dst
     /// - `len`: receives the number of bytes, needed ones with [`MOE_E_BUFFER`]
     ///
-    /// Returns [`MOE_OK`]; [`MOE_E_BUFFER`]; [`MOE_E_RANGE`] for a token out of range
+    /// Returns [`MOE_OK`]; [`MOE_E_BUFFER`]; [`MOE_E_RANGE`] for a token out of range; [`MOE_E_VERSION`] (state)
     ///
     /// Since 0.1.0.
     pub fn moe_tokenizer_stream(
@@ -2746,7 +2746,7 @@ extern "C" {
     /// - `cap`: room in dst
     /// - `len`: receives the number of bytes, needed ones with [`MOE_E_BUFFER`]
     ///
-    /// Returns [`MOE_OK`]; [`MOE_E_UNSUPPORTED`] for another template (the message names those that are known); [`MOE_E_NOTFOUND`] if the file has none; [`MOE_E_INVALID`] for messages that the template cannot express; [`MOE_E_BUFFER`]
+    /// Returns [`MOE_OK`]; [`MOE_E_UNSUPPORTED`] for another template (the message names those that are known); [`MOE_E_NOTFOUND`] if the file has none; [`MOE_E_INVALID`] for messages that the template cannot express; [`MOE_E_BUFFER`]; [`MOE_E_VERSION`] and [`MOE_E_NOMEM`] for messages of a newer interface
     ///
     /// Since 0.1.0.
     pub fn moe_tokenizer_chat(

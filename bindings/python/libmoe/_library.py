@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: MIT
+"""Finds and loads the shared library, checks that it goes with these declarations, and calls it.
+
+Which library: the file that the environment variable LIBMOE_LIBRARY names, else the one in this package, else what the
+system finds under the name moe. Nothing is loaded twice, nothing else is read from the environment."""
+from __future__ import annotations
+
+import ctypes as C
+import ctypes.util
+import os
+import pathlib
+import sys
+import threading
+from typing import Any, Callable
+
+from . import _declarations as d
+from ._errors import BY_STATUS, ClosedError, Error, StateError
+
+#: What a callback returns when it has raised; the exception waits in `pending`.
+RAISED = -9001
+
+
+def _candidates() -> list[str]:
+    told = os.environ.get("LIBMOE_LIBRARY")
+    if told:
+        return [told]
+    here = pathlib.Path(__file__).parent / "lib"
+    found = [str(path) for pattern in ("libmoe.so*", "libmoe*.dylib", "*moe*.dll") for path in sorted(here.glob(pattern))]
+    if not found:
+        system = ctypes.util.find_library("moe")
+        found = [system] if system else [f"libmoe.so.{d.API_VERSION}"]
+    return found
+
+
+def _load() -> C.CDLL:
+    problems = []
+    for name in _candidates():
+        try:
+            return C.CDLL(name)
+        except OSError as problem:
+            problems.append(f"{name}: {problem}")
+    raise ImportError("the shared library of libmoe cannot be loaded (LIBMOE_LIBRARY can name it): " + "; ".join(problems))
+
+
+class Library:
+    """The library's functions as attributes, with their prototypes set."""
+
+    def __init__(self, dll: C.CDLL) -> None:
+        for name, (result, arguments) in d.PROTOTYPES.items():
+            try:
+                function = getattr(dll, name)
+            except AttributeError:
+                raise ImportError(f"{dll._name} has no {name}: it is older than this package ({d.VERSION})") from None
+            function.restype = result
+            function.argtypes = arguments
+            setattr(self, name, function)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+lib = Library(_load())
+
+
+def _knows_at_most(call: Callable[[Any], int], kind: type[d.Sized]) -> bool:
+    """Whether the library refuses a byte behind our struct: then it knows no larger one."""
+    size = C.sizeof(kind)
+    raw = C.create_string_buffer(bytes(kind()) + b"\1")
+    C.c_size_t.from_buffer(raw).value = size + 1
+    return call(C.cast(raw, C.POINTER(kind))) == d.MOE_E_VERSION
+
+
+def _knows_at_least(call: Callable[[Any], int], kind: type[d.Sized]) -> bool:
+    """Whether the library takes our struct's last byte for one of its own (not tried where it is part of a pointer)."""
+    if kind._fields_[-1][1] not in (C.c_float, C.c_double, C.c_size_t, C.c_uint32, C.c_int32, C.c_uint64):
+        return True
+    raw = C.create_string_buffer(bytes(kind())[:-1] + b"\1", C.sizeof(kind))
+    return call(C.cast(raw, C.POINTER(kind))) != d.MOE_E_VERSION
+
+
+def _check() -> None:
+    """Version and struct layouts: ctypes' against the generated ones, and sizes against the library's own refusals."""
+    found = lib.moe_version()
+    if found < d.VERSION_NUMBER or found >> 16 != d.VERSION_NUMBER >> 16:
+        raise ImportError(f"the library is version {lib.moe_version_string().decode()}, this package needs {d.VERSION}")
+    if C.sizeof(C.c_void_p) == 8:
+        for name, (size, members) in d.LAYOUT.items():
+            kind = d.STRUCTS[name]
+            if C.sizeof(kind) != size:
+                raise ImportError(f"struct {name} has {C.sizeof(kind)} bytes here, {size} in the library")
+            for member, place in members.items():
+                field = getattr(kind, member)
+                if (field.offset, field.size) != place:
+                    raise ImportError(f"{name}.{member} lies at {field.offset}, in the library at {place[0]}")
+    row = (C.c_float * 1)(0.0)
+    weight, expert, n = (C.c_float * 1)(), (C.c_uint32 * 1)(), C.c_size_t()
+    shape = d.moe_shape_info()
+    memory = d.moe_memory()
+    probes: list[tuple[type[d.Sized], Callable[[Any], int]]] = [
+        (d.moe_contrast, lambda p: int(lib.moe_contrast_logits(row, row, 1, p, row))),
+        (d.moe_shape, lambda p: int(lib.moe_shape_measure(p, C.byref(shape)))),
+        (d.moe_route_spec, lambda p: int(lib.moe_route_row(p, row, 1, 0, 0, expert, weight, C.byref(n)))),
+        (d.moe_model_options, lambda p: int(lib.moe_plan(b"", p, None, C.byref(memory)))),
+    ]
+    for kind, call in probes:
+        if not _knows_at_least(call, kind) or (found == d.VERSION_NUMBER and not _knows_at_most(call, kind)):
+            raise ImportError(f"struct {kind.__name__} is another one in the library than in this package")
+
+
+_check()
+
+
+# --------------------------------------------------------------------------------------------------------- calls
+class _Pending(threading.local):
+    """The exception that a callback of the call that runs on this thread has raised."""
+
+    error: BaseException | None = None
+
+
+pending = _Pending()
+
+
+def failure(status: int) -> BaseException:
+    """The exception for a negative status: what a callback raised, else the library's message."""
+    error = pending.error
+    if error is not None:
+        pending.error = None
+        return error
+    message = lib.moe_last_error().decode("utf-8", "replace")
+    kind = BY_STATUS.get(status)
+    if kind is None:
+        return Error(message or f"status {status}", status)
+    return kind(message, status)
+
+
+def check(status: int) -> None:
+    """Raises what a status means. Also after success, if a callback without a result has raised."""
+    if status < 0:
+        raise failure(status)
+    if pending.error is not None:
+        raise failure(status)
+
+
+def guarded(function: Callable[..., Any], *arguments: Any) -> int:
+    """Runs a callback's body: 0, or RAISED with the exception kept for the call that it came from."""
+    try:
+        function(*arguments)
+    except BaseException as error:  # noqa: BLE001 - it goes on where the call returns
+        if pending.error is None:
+            pending.error = error
+        return RAISED
+    return 0
+
+
+def told_to_stop(answer: Any) -> int:
+    """A callback's answer: False stops, all else goes on."""
+    return 1 if answer is False else 0
+
+
+def text(value: bytes | None) -> str:
+    return "" if value is None else value.decode("utf-8", "replace")
+
+
+def path_bytes(path: str | os.PathLike[str]) -> bytes:
+    return os.fspath(path).encode("utf-8")
+
+
+class Handle:
+    """Owns one object of the library. It is freed when the last Python object that needs it is gone: views keep it."""
+
+    __slots__ = ("address", "_free", "keep", "__weakref__")
+
+    def __init__(self, address: int, free: Callable[[int], Any] | None, **keep: Any) -> None:
+        self.address = address
+        self._free = free
+        self.keep: dict[Any, Any] = keep  # what C refers to: callbacks, arrays, parents
+
+    def __del__(self) -> None:
+        free, self._free = self._free, None
+        if free is not None and self.address:
+            free(self.address)
+
+
+class _Closed(Handle):
+    @property
+    def address(self) -> int:  # type: ignore[override]
+        raise ClosedError("this object was closed", d.MOE_E_STATE)
+
+    def __init__(self) -> None:  # nothing to own
+        self._free = None
+        self.keep = {}
+
+
+CLOSED = _Closed()
+
+
+class Object:
+    """Something with a handle: a context manager, closed at the end of a `with`, by close(), or when forgotten.
+
+    Objects that belong to one thread at a time refuse a second one (StateError) instead of breaking."""
+
+    __slots__ = ("_handle", "_lock", "__weakref__")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._lock = threading.RLock()
+
+    @property
+    def closed(self) -> bool:
+        return self._handle is CLOSED
+
+    def close(self) -> None:
+        """Lets the object go. Twice is fine. Views on its memory raise StaleError from now on."""
+        self._enter()
+        try:
+            self._handle = CLOSED
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Any:
+        self._handle.address
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _enter(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise StateError(f"this {type(self).__name__} is in use by another thread", d.MOE_E_STATE)
+
+    def _call(self, function: Callable[..., int], *arguments: Any) -> None:
+        """function(handle, *arguments), a status: raises if it fails."""
+        self._enter()
+        try:
+            status = function(self._handle.address, *arguments)
+            if status < 0 or pending.error is not None:
+                raise failure(status)
+        finally:
+            self._lock.release()
+
+    def _text(self, function: Callable[..., int], *arguments: Any) -> str:
+        """A text output (dst, cap, &len): asks again with more room if it must."""
+        n = C.c_size_t()
+        cap = 256
+        while True:
+            room = C.create_string_buffer(cap)
+            try:
+                self._call(function, *arguments, room, cap, C.byref(n))
+                return text(room.raw[: n.value])
+            except BY_STATUS[d.MOE_E_BUFFER]:
+                if n.value <= cap:
+                    raise
+                cap = n.value
+
+
+def main_thread() -> bool:
+    return threading.get_ident() == _MAIN
+
+
+_MAIN = threading.main_thread().ident
+
+
+def unraisable(error: BaseException, where: str) -> None:
+    """For callbacks from which nothing can come out: as Python does with destructors."""
+    sys.unraisablehook(_Unraisable(type(error), error, error.__traceback__, f"libmoe: {where} raised", None))
+
+
+class _Unraisable(tuple):  # type: ignore[type-arg]
+    exc_type = property(lambda self: self[0])
+    exc_value = property(lambda self: self[1])
+    exc_traceback = property(lambda self: self[2])
+    err_msg = property(lambda self: self[3])
+    object = property(lambda self: self[4])
+
+    def __new__(cls, *parts: Any) -> "_Unraisable":
+        return super().__new__(cls, parts)
