@@ -637,7 +637,7 @@ MOE_API int moe_model_tokenizer(const moe_model *m, const moe_tokenizer **out);
 
 /** One chat message. */
 typedef struct moe_message {
-    size_t size;      /**< sizeof(moe_message) */
+    size_t size;      /**< sizeof(moe_message): that of the first is the distance of all */
     const char *role; /**< "system", "user", "assistant", ... */
     const char *text; /**< what was said */
 } moe_message;
@@ -717,7 +717,7 @@ MOE_API int moe_tokenizer_decode(const moe_tokenizer *t, const moe_token *ids, s
  * @param dst receives the bytes, not zero-terminated; NULL if cap is 0
  * @param cap room in dst
  * @param len receives the number of bytes, needed ones with #MOE_E_BUFFER
- * @return #MOE_OK; #MOE_E_BUFFER; #MOE_E_RANGE for a token out of range
+ * @return #MOE_OK; #MOE_E_BUFFER; #MOE_E_RANGE for a token out of range; #MOE_E_VERSION (state)
  * @since 0.1.0
  */
 MOE_API int moe_tokenizer_stream(const moe_tokenizer *t, moe_stream *st, moe_token id, char *dst, size_t cap,
@@ -771,7 +771,7 @@ MOE_API int moe_tokenizer_find(const moe_tokenizer *t, const char *piece, size_t
  * @param len receives the number of bytes, needed ones with #MOE_E_BUFFER
  * @return #MOE_OK; #MOE_E_UNSUPPORTED for another template (the message names those that are known);
  *         #MOE_E_NOTFOUND if the file has none; #MOE_E_INVALID for messages that the template cannot express;
- *         #MOE_E_BUFFER
+ *         #MOE_E_BUFFER; #MOE_E_VERSION and #MOE_E_NOMEM for messages of a newer interface
  * @since 0.1.0
  */
 MOE_API int moe_tokenizer_chat(const moe_tokenizer *t, const moe_message *msg, size_t n, uint32_t flags,

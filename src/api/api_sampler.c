@@ -84,8 +84,8 @@ int moe_sampler_apply(moe_sampler *p, moe_candidates *c)
     MOE_ARG(p != NULL);
     MOE_ARG(c != NULL);
     MOE_TRY(moe__opts_copy(&copy, sizeof copy, c, "moe_candidates"));
-    MOE_ARG(c->n >= 1 && c->n <= INT32_MAX);
-    MOE_ARG(c->id != NULL && c->logit != NULL);
+    MOE_ARG(copy.n >= 1 && copy.n <= INT32_MAX);
+    MOE_ARG(copy.id != NULL && copy.logit != NULL);
     const int st = moe__sampler_apply(p, &copy);
     MOE_TRY(moe__opts_fill(c, &copy, sizeof copy, "moe_candidates"));
     return st;

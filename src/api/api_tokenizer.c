@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Entry points of the tokenizer: arguments are checked here, the work is in token/. */
+#include <string.h>
+
+#include "base/opts.h"
 #include "base/status.h"
 #include "file/file.h"
 #include "token/chat.h"
@@ -58,9 +61,12 @@ int moe_tokenizer_stream(const moe_tokenizer *t, moe_stream *st, moe_token id, c
     *len = 0;
     MOE_ARG(t != NULL);
     MOE_ARG(st != NULL && st->size >= sizeof *st);
+    moe_stream known = MOE_STREAM_INIT;
+    MOE_TRY(moe__opts_copy(&known, sizeof known, st, "moe_stream"));
     MOE_ARG((st->flags & 0xffffu & ~MOE_DECODE_SPECIAL) == 0);
     MOE_ARG(dst != NULL || cap == 0);
-    return moe__tokenizer_stream(t, st, id, dst, cap, len);
+    MOE_TRY(moe__tokenizer_stream(t, &known, id, dst, cap, len));
+    return moe__opts_fill(st, &known, sizeof known, "moe_stream");
 }
 
 static int in_range(const moe_tokenizer *t, moe_token id) { return id >= 0 && (size_t)id < t->n; }
@@ -99,6 +105,25 @@ int moe_tokenizer_find(const moe_tokenizer *t, const char *piece, size_t len, mo
     return *out >= 0 ? MOE_OK : MOE_FAIL(NOTFOUND, "no token of these %zu bytes", len);
 }
 
+/*
+ * Messages of a program that knows a larger struct stand farther apart: *own receives a list in this library's
+ * form, to be freed.
+ */
+static int known_messages(const moe_tokenizer *t, const moe_message *msg, size_t n, moe_message **own)
+{
+    const size_t stride = msg->size;
+    MOE_TRY(MOE_NEW(&t->alloc, own, n, "chat messages"));
+    for (size_t i = 0; i < n; i++) {
+        const void *from = (const char *)(const void *)msg + i * stride;
+        size_t size;
+        memcpy(&size, from, sizeof size);
+        if (size != stride)
+            return MOE_FAIL(INVALID, "message %zu: size is %zu, that of the first %zu", i, size, stride);
+        MOE_TRY(moe__opts_copy(&(*own)[i], sizeof **own, from, "moe_message"));
+    }
+    return MOE_OK;
+}
+
 int moe_tokenizer_chat(const moe_tokenizer *t, const moe_message *msg, size_t n, uint32_t flags, char *dst,
                        size_t cap, size_t *len)
 {
@@ -109,7 +134,12 @@ int moe_tokenizer_chat(const moe_tokenizer *t, const moe_message *msg, size_t n,
     MOE_ARG(msg != NULL || n == 0);
     MOE_ARG(dst != NULL || cap == 0);
     MOE_ARG((flags & ~MOE_CHAT_ADD_ASSISTANT) == 0);
-    return moe__chat_format(t, msg, n, flags, dst, cap, len);
+    if (n == 0 || msg->size <= sizeof *msg) return moe__chat_format(t, msg, n, flags, dst, cap, len);
+    moe_message *own = NULL;
+    int st = known_messages(t, msg, n, &own);
+    if (st == MOE_OK) st = moe__chat_format(t, own, n, flags, dst, cap, len);
+    moe__free(&t->alloc, own);
+    return st;
 }
 
 const char *moe_tokenizer_chat_name(const moe_tokenizer *t)
