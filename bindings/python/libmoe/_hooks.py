@@ -12,14 +12,15 @@ from typing import Any, BinaryIO, Callable, Optional, Union
 from . import _declarations as d
 from ._library import RAISED, guarded, pending, text, unraisable
 
-#: progress(stage, done, total): stage is "load", "prefill" or "quantize"; False stops (AbortedError)
+#: progress(stage, done, total): stage is "load", "prefill", "warm-up" or "quantize"; False stops (AbortedError)
 Progress = Callable[[str, int, int], Union[bool, None]]
 #: logger(level, area, message): level 1 (error) .. 4 (debug); called from several threads at once
 Logger = Callable[[int, str, str], None]
 #: executor(n, task): calls task(i) for every i < n, all at the same time, and returns when all have returned
 Executor = Callable[[int, Callable[[int], None]], None]
 
-_STAGES = {d.MOE_PROGRESS_LOAD: "load", d.MOE_PROGRESS_PREFILL: "prefill", d.MOE_PROGRESS_QUANTIZE: "quantize"}
+_STAGES = {d.MOE_PROGRESS_LOAD: "load", d.MOE_PROGRESS_PREFILL: "prefill", d.MOE_PROGRESS_QUANTIZE: "quantize",
+           d.MOE_PROGRESS_WARM_UP: "warm-up"}
 
 
 def progress_hook(function: Progress) -> Any:

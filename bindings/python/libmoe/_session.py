@@ -229,6 +229,10 @@ class Session(Object):
         self._call(lib.moe_session_logprob, row, token, C.byref(out))
         return out.value
 
+    def warm_up(self) -> None:
+        """Touches all weights and memory and wakes the threads, so that the first eval is not slower than others."""
+        self._call(lib.moe_session_warm_up)
+
     # -- sequences
     def length(self, seq: int = 0) -> int:
         """Tokens in a sequence; 0 for one out of range."""
