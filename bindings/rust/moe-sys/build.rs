@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT
+//! Finds libmoe, or builds it.
+//!
+//! In order: feature `vendored`: the C compiler (`CC`, default `cc`) builds the library's sources, which lie in
+//! `vendor/` of a packaged crate and three folders up in the repository. `LIBMOE_LIB_DIR`: a folder with the library
+//! (`LIBMOE_STATIC=1` takes libmoe.a). Else the program `pkg-config` (`PKG_CONFIG`) is asked for `libmoe`.
+//!
+//! Also writes `layout.rs`, a list of all structs and members of `src/bindings.rs`, for the test of layouts.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+/// Oldest library that these declarations go with.
+const OLDEST: &str = "0.2.0";
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/bindings.rs");
+    for name in ["LIBMOE_LIB_DIR", "LIBMOE_STATIC", "PKG_CONFIG", "PKG_CONFIG_PATH", "CC", "CFLAGS", "AR"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    write_layout(&out);
+    let found = if env::var_os("DOCS_RS").is_some() {
+        Ok(()) // documentation needs no library
+    } else if env::var_os("CARGO_FEATURE_VENDORED").is_some() {
+        build_library(&out)
+    } else if let Some(dir) = env::var_os("LIBMOE_LIB_DIR") {
+        link_folder(Path::new(&dir))
+    } else {
+        ask_pkg_config()
+    };
+    if let Err(why) = found {
+        eprintln!("error: {why}");
+        std::process::exit(1);
+    }
+}
+
+// ------------------------------------------------------------------------------------------ an installed library
+
+fn link_folder(dir: &Path) -> Result<(), String> {
+    if !dir.is_dir() {
+        return Err(format!("LIBMOE_LIB_DIR: {} is no folder", dir.display()));
+    }
+    println!("cargo:rustc-link-search=native={}", dir.display());
+    if env::var("LIBMOE_STATIC").map_or(false, |v| v != "0") {
+        println!("cargo:rustc-link-lib=static=moe");
+        system_libraries();
+    } else {
+        println!("cargo:rustc-link-lib=moe");
+    }
+    Ok(())
+}
+
+fn system_libraries() {
+    if target("OS") != "windows" {
+        println!("cargo:rustc-link-lib=m");
+        println!("cargo:rustc-link-lib=pthread");
+    }
+}
+
+fn ask_pkg_config() -> Result<(), String> {
+    let program = env::var_os("PKG_CONFIG").unwrap_or_else(|| OsString::from("pkg-config"));
+    let hint = "install libmoe, or set LIBMOE_LIB_DIR, or use the feature `vendored`, which builds it";
+    let output = Command::new(&program)
+        .args(["--libs", &format!("libmoe >= {OLDEST}")])
+        .output()
+        .map_err(|e| format!("{} cannot be run ({e}): {hint}", program.to_string_lossy()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!(
+            "{} knows no libmoe of at least {OLDEST}: {hint}\n{said}",
+            program.to_string_lossy()
+        ));
+    }
+    let mut named = false;
+    for word in String::from_utf8_lossy(&output.stdout).split_whitespace() {
+        if let Some(dir) = word.strip_prefix("-L") {
+            println!("cargo:rustc-link-search=native={dir}");
+        } else if let Some(library) = word.strip_prefix("-l") {
+            println!("cargo:rustc-link-lib={library}");
+            named |= library == "moe";
+        }
+    }
+    if !named {
+        println!("cargo:rustc-link-lib=moe"); // a system folder, which pkg-config leaves out
+    }
+    Ok(())
+}
+
+// ------------------------------------------------------------------------------------------------- building it
+
+/// Flags that every file needs: the library's results are the same to the bit only with these.
+const STRICT: &[&str] = &[
+    "-std=c11",
+    "-O2",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fvisibility=hidden",
+    "-DMOE_BUILDING",
+];
+
+/// Instruction set, its flags, bits of a vector, whether it has the int8 dot product, files.
+type Level = (&'static str, &'static [&'static str], u32, u32, &'static [&'static str]);
+const AVX2: &[&str] = &["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"];
+const AVX2_VNNI: &[&str] = &["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mavxvnni"];
+const AVX512: &[&str] =
+    &["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"];
+const AVX512_VNNI: &[&str] = &[
+    "-mavx2",
+    "-mfma",
+    "-mf16c",
+    "-mbmi",
+    "-mbmi2",
+    "-mavx512f",
+    "-mavx512bw",
+    "-mavx512dq",
+    "-mavx512vl",
+    "-mavx512vnni",
+];
+const FLOAT_AND_INT: &[&str] = &["row", "gemm_f", "gemm_32", "gemm_256"];
+const INT: &[&str] = &["gemm_32", "gemm_256"];
+const LEVELS: &[Level] = &[
+    ("avx2", AVX2, 256, 0, FLOAT_AND_INT),
+    ("avxvnni", AVX2_VNNI, 256, 1, INT),
+    ("avx512", AVX512, 512, 0, FLOAT_AND_INT),
+    ("avx512vnni", AVX512_VNNI, 512, 1, INT),
+];
+
+struct Compiler {
+    program: OsString,
+    flags: Vec<String>,
+    out: PathBuf,
+}
+
+impl Compiler {
+    fn new(root: &Path, out: &Path) -> Compiler {
+        let triple = env::var("TARGET").unwrap_or_default();
+        let cross = triple != env::var("HOST").unwrap_or_default();
+        let program = env::var_os(format!("CC_{}", triple.replace('-', "_")))
+            .or_else(|| env::var_os("CC"))
+            .unwrap_or_else(|| {
+                OsString::from(if cross { format!("{}-gcc", gnu(&triple)) } else { "cc".into() })
+            });
+        let mut flags: Vec<String> = STRICT.iter().map(|f| f.to_string()).collect();
+        flags.push(format!("-I{}", root.join("include").display()));
+        flags.push(format!("-I{}", root.join("src").display()));
+        flags.extend(env::var("CFLAGS").unwrap_or_default().split_whitespace().map(String::from));
+        if target("OS") == "windows" {
+            flags.push("-D__USE_MINGW_ANSI_STDIO=1".into());
+        }
+        Compiler { program, flags, out: out.to_path_buf() }
+    }
+
+    fn start(&self, source: &Path, object: &str, more: &[String]) -> Result<(PathBuf, Child), String> {
+        let object = self.out.join(object);
+        let child = Command::new(&self.program)
+            .args(&self.flags)
+            .args(more)
+            .arg("-c")
+            .arg(source)
+            .arg("-o")
+            .arg(&object)
+            .spawn()
+            .map_err(|e| format!("the C compiler {} cannot be run: {e}", self.program.to_string_lossy()))?;
+        Ok((object, child))
+    }
+
+    fn takes(&self, flags: &[&str]) -> bool {
+        let empty = self.out.join("empty.c");
+        if fs::write(&empty, "typedef int nothing;\n").is_err() {
+            return false;
+        }
+        let status = Command::new(&self.program)
+            .args(flags)
+            .arg("-c")
+            .arg(&empty)
+            .arg("-o")
+            .arg(self.out.join("empty.o"))
+            .stderr(std::process::Stdio::null())
+            .status();
+        status.map_or(false, |s| s.success())
+    }
+}
+
+fn gnu(triple: &str) -> String {
+    triple.replace("-unknown-", "-").replace("-pc-windows-gnu", "-w64-mingw32")
+}
+
+fn target(what: &str) -> String {
+    env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default()
+}
+
+/// The library's sources: in the crate, else in the repository that the crate lies in.
+fn sources() -> Result<PathBuf, String> {
+    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    for root in [here.join("vendor"), here.join("../../..")] {
+        if root.join("src/moe_all.c").is_file() {
+            println!("cargo:rerun-if-changed={}", root.join("src").display());
+            println!("cargo:rerun-if-changed={}", root.join("include").display());
+            return Ok(root);
+        }
+    }
+    Err("vendored: the sources of libmoe are not in this package (package.sh puts them there)".into())
+}
+
+/// What is compiled: the one-file build, and the kernels of the instruction sets that the compiler knows.
+fn jobs(root: &Path, cc: &Compiler) -> Vec<(PathBuf, String, Vec<String>)> {
+    let src = root.join("src");
+    let x86 = src.join("kernel/x86");
+    let mut have = Vec::new();
+    let mut jobs = Vec::new();
+    if target("ARCH") == "x86_64" {
+        for (level, flags, bits, vnni, files) in LEVELS.iter().filter(|l| cc.takes(l.1)) {
+            have.push(format!("-DMOE_HAVE_{}", level.to_uppercase()));
+            for file in files.iter() {
+                let mut args: Vec<String> = flags.iter().map(|f| f.to_string()).collect();
+                args.extend([
+                    "-O3".into(),
+                    format!("-DMOE_ISA={level}"),
+                    format!("-DMOE_VEC={bits}"),
+                    format!("-DMOE_VNNI={vnni}"),
+                ]);
+                jobs.push((x86.join(format!("{file}.c")), format!("{level}_{file}.o"), args));
+            }
+        }
+    }
+    if !have.is_empty() {
+        jobs.push((x86.join("init.c"), "init.o".into(), have.clone()));
+    }
+    jobs.insert(0, (src.join("moe_all.c"), "moe_all.o".into(), have));
+    jobs
+}
+
+fn build_library(out: &Path) -> Result<(), String> {
+    if target("ENV") == "msvc" {
+        return Err(
+            "vendored: the sources are C11 with attributes of gcc and clang; use the -gnu target".into()
+        );
+    }
+    let root = sources()?;
+    let cc = Compiler::new(&root, out);
+    let at_once = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let mut running: Vec<(PathBuf, Child)> = Vec::new();
+    let mut objects = Vec::new();
+    for (source, object, more) in jobs(&root, &cc) {
+        if running.len() >= at_once {
+            objects.push(finish(running.remove(0))?);
+        }
+        running.push(cc.start(&source, &object, &more)?);
+    }
+    for job in running {
+        objects.push(finish(job)?);
+    }
+    let archive = out.join("libmoe.a");
+    let _ = fs::remove_file(&archive);
+    let ar = env::var_os("AR").unwrap_or_else(|| OsString::from("ar"));
+    let status = Command::new(&ar).arg("crs").arg(&archive).args(&objects).status();
+    if !status.map_err(|e| format!("{} cannot be run: {e}", ar.to_string_lossy()))?.success() {
+        return Err(format!("{} cannot write {}", ar.to_string_lossy(), archive.display()));
+    }
+    println!("cargo:rustc-link-search=native={}", out.display());
+    println!("cargo:rustc-link-lib=static=moe");
+    println!("cargo:include={}", root.join("include").display());
+    system_libraries();
+    Ok(())
+}
+
+fn finish((object, mut child): (PathBuf, Child)) -> Result<PathBuf, String> {
+    match child.wait() {
+        Ok(status) if status.success() => Ok(object),
+        Ok(_) => Err(format!("{} could not be compiled", object.display())),
+        Err(e) => Err(format!("{}: {e}", object.display())),
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------ layouts
+
+/// `layout! { moe_model_options: size flags ... ; ... }` from the text of the declarations.
+fn write_layout(out: &Path) {
+    let text = fs::read_to_string("src/bindings.rs").expect("src/bindings.rs");
+    let mut list = String::from("layout! {\n");
+    let mut name = None;
+    let mut members = String::new();
+    for line in text.lines() {
+        if let Some(start) = line.strip_prefix("pub struct ").and_then(|l| l.strip_suffix(" {")) {
+            name = Some(start);
+            members.clear();
+        } else if line == "}" {
+            if let (Some(name), false) = (name.take(), members.is_empty()) {
+                writeln!(list, "    {name}:{members};").expect("a string takes all");
+                // handles have no members
+            }
+        } else if let (Some(_), Some(member)) = (name, line.strip_prefix("    pub ")) {
+            members.push(' ');
+            members.push_str(member.split(':').next().unwrap_or_default());
+        }
+    }
+    list.push_str("}\n");
+    fs::write(out.join("layout.rs"), list).expect("layout.rs");
+}
