@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# update.sh [BUILD]: records the binary interface anew: symbols.txt, layout-<cpu>.txt and, where abidw is
-# installed, libmoe.abi. Run it when a change of the interface is meant, and read the difference first.
+# update.sh [BUILD]: records the binary interface anew: symbols.txt, layout-<cpu>.txt, constants.txt and, where
+# abidw is installed, libmoe.abi. Run it when a change of the interface is meant, and read the difference first.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
@@ -18,6 +18,8 @@ python3 "$here/check_symbols.py" "$root" "$build/$library" --update
 python3 "$here/gen_layout.py" "$root" >"$scratch/layout.c"
 ${CC:-cc} -std=c11 -Wpadded -Werror -I"$root/include" "$scratch/layout.c" -o "$scratch/layout"
 "$scratch/layout" >"$here/layout-$(uname -m).txt"
+python3 "$here/cross_layout.py" "$root" aarch64-linux-gnu "$here/layout-aarch64.txt" --update || [ $? = 77 ]
+python3 "$here/check_constants.py" "$root" "$here/constants.txt" "${CC:-cc}" --update
 if command -v abidw >/dev/null 2>&1; then
     sh "$here/dump.sh" "$build/$library" "$here/libmoe.abi"
 else
