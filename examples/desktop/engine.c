@@ -11,8 +11,7 @@ void engine_reason(char **why, const char *what)
     *why = g_strdup_printf("%s: %s", what, moe_last_error());
 }
 
-/* ---------------------------------------------------------------------------------------- watching routers
- */
+/* ------------------------------------------------------------------------------------- watching routers */
 
 /*
  * Called for each MoE layer and sub-batch, on the worker's thread, in the middle of an eval. Each row fades
@@ -46,8 +45,7 @@ float *engine_heat(const engine *e)
     return g_memdup2(e->heat, 2 * sizeof(float) * e->n_rows * e->info.n_experts);
 }
 
-/* ------------------------------------------------------------------------------------------------- opening
- */
+/* ---------------------------------------------------------------------------------------------- opening */
 
 static void find_layers(engine *e)
 {
@@ -155,8 +153,7 @@ void shape_free(struct shape *s)
     g_free(s);
 }
 
-/* ---------------------------------------------------------------------------------------------- continuing
- */
+/* ------------------------------------------------------------------------------------------- continuing */
 
 static int eval(engine *e, const moe_token *ids, size_t n)
 {
@@ -261,6 +258,7 @@ int engine_begin(engine *e, const struct ask *a)
         if (status == MOE_OK) e->stale = false;
     }
     g_free(ids);
+    e->voice = voice;
     e->stream = stream;
     return status;
 }
@@ -281,4 +279,28 @@ int engine_pick(engine *e, char *dst, size_t cap, size_t *len, bool *end)
     return status;
 }
 
-int engine_eval(engine *e) { return eval(e, &e->next, 1); }
+/*
+ * The context is full: the session forgets the older half of the text, reads the other one anew, behind the
+ * voice, and then the token that was picked.
+ */
+static int make_room(engine *e)
+{
+    size_t n = 0, keep;
+    int status = moe_session_seq_tokens(e->session, 0, NULL, 0, &n);
+    moe_token *ids = g_new(moe_token, n + 1), *first;
+    if (status == MOE_OK) status = moe_session_seq_tokens(e->session, 0, ids, n, &n);
+    keep = n / 2;
+    first = ids + n - keep;
+    ids[n] = e->next;
+    if (e->voice != MOE_TOKEN_NONE && keep < n) *--first = e->voice;
+    if (status == MOE_OK) status = moe_session_seq_truncate(e->session, 0, 0);
+    if (status == MOE_OK) status = eval(e, first, (size_t)(ids + n + 1 - first));
+    g_free(ids);
+    return status;
+}
+
+int engine_eval(engine *e)
+{
+    const int status = eval(e, &e->next, 1);
+    return status == MOE_E_FULL ? make_room(e) : status;
+}

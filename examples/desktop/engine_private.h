@@ -25,6 +25,7 @@ struct engine {
     bool stale;         /* the steering has changed since the session's text was evaluated */
 
     moe_stream stream; /* bytes of a character that is not complete yet */
+    moe_token voice;   /* opens the text under way; MOE_TOKEN_NONE: nothing does */
     moe_token next;    /* picked, not evaluated yet */
     bool skip_space;   /* the text ended with a space: the continuation need not begin with one */
 };

@@ -97,8 +97,7 @@ bool files_screenshot(struct window *w, const char *path)
     return good;
 }
 
-/* ------------------------------------------------------------------------------------------------- dialogs
- */
+/* ---------------------------------------------------------------------------------------------- dialogs */
 
 static void open_text(struct window *w, const char *path) { (void)files_open_text(w, path); }
 static void save_text(struct window *w, const char *path) { (void)files_save_text(w, path); }
@@ -131,7 +130,15 @@ static void chosen(GtkNativeDialog *native, int answer, void *user)
         g_free(path);
         g_clear_object(&file);
     }
-    g_object_unref(native);
+    files_ask_no_more(w);
+}
+
+void files_ask_no_more(struct window *w)
+{
+    GtkNativeDialog *d = w->dialog;
+    w->dialog = NULL;
+    if (d) gtk_native_dialog_destroy(d);
+    g_clear_object(&d);
 }
 
 /* Asks for the file that an action wants. */
@@ -140,6 +147,7 @@ void files_ask(struct window *w, const char *action)
     const struct dialog *d = dialogs;
     GtkFileChooserNative *native;
     while (strcmp(d->action, action) != 0) d++;
+    files_ask_no_more(w);
     native = gtk_file_chooser_native_new(d->title, GTK_WINDOW(w->win), d->kind, d->button, NULL);
     gtk_native_dialog_set_modal(GTK_NATIVE_DIALOG(native), TRUE);
     if (d->name) gtk_file_chooser_set_current_name(GTK_FILE_CHOOSER(native), d->name);
@@ -152,5 +160,6 @@ void files_ask(struct window *w, const char *action)
     }
     g_object_set_data(G_OBJECT(native), "dialog", (void *)(uintptr_t)d);
     g_signal_connect(native, "response", G_CALLBACK(chosen), w);
+    w->dialog = GTK_NATIVE_DIALOG(native);
     gtk_native_dialog_show(GTK_NATIVE_DIALOG(native));
 }

@@ -34,8 +34,7 @@ static void heatmap_free(void *p)
     g_free(h);
 }
 
-/* ------------------------------------------------------------------------------------------------ geometry
- */
+/* --------------------------------------------------------------------------------------------- geometry */
 
 static double cell_width(const struct heatmap *h, int width)
 {
@@ -67,8 +66,7 @@ static double row_sum(const struct heatmap *h, uint32_t row)
     return sum;
 }
 
-/* ------------------------------------------------------------------------------------------------- drawing
- */
+/* ---------------------------------------------------------------------------------------------- drawing */
 
 static void draw_numbers(GtkWidget *map, const struct heatmap *h, cairo_t *cr, double w)
 {
@@ -109,7 +107,7 @@ static void draw(GtkDrawingArea *area, cairo_t *cr, int width, int height, void 
     }
 }
 
-/* --------------------------------------------------------------------------------------- pointer and keys */
+/* ------------------------------------------------------------------------------------- pointer and keys */
 
 static const char *use_text(int use)
 {
@@ -194,8 +192,7 @@ bool heatmap_press(GtkWidget *map, uint32_t row, uint32_t expert, bool free)
     return true;
 }
 
-/* ---------------------------------------------------------------------------------------------------- data
- */
+/* ------------------------------------------------------------------------------------------------- data */
 
 void heatmap_set_shape(GtkWidget *map, uint32_t n_rows, uint32_t n_experts, const uint32_t *layer)
 {

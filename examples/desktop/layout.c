@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How the window is made: header, banner for troubles, page, buttons, side panel, status bar. See window.h.
- */
+/* How the window is made: header, banner for troubles, page, buttons, side panel, status bar. */
 #include "window.h"
 #include "heatmap.h"
 
@@ -105,7 +104,8 @@ void layout_build(struct window *w, heatmap_pressed_fn pressed)
     gtk_box_append(GTK_BOX(left), buttons(w));
     gtk_scrolled_window_set_policy(GTK_SCROLLED_WINDOW(side), GTK_POLICY_NEVER, GTK_POLICY_AUTOMATIC);
     gtk_scrolled_window_set_child(GTK_SCROLLED_WINDOW(side), w->panel.root);
-    gtk_widget_set_size_request(side, 400, -1);
+    gtk_widget_set_size_request(side, 430, -1);
+    gtk_widget_set_hexpand(side, FALSE); /* the page gets what is left */
     gtk_box_append(GTK_BOX(both), left);
     gtk_box_append(GTK_BOX(both), gtk_separator_new(GTK_ORIENTATION_VERTICAL));
     gtk_box_append(GTK_BOX(both), side);

@@ -111,9 +111,14 @@ void page_colours(struct window *w)
     g_object_set(fresh, "foreground", dark ? "#8fcbff" : "#14508f", NULL);
 }
 
+static void show_hint(struct window *w)
+{
+    gtk_widget_set_visible(w->hint, gtk_text_buffer_get_char_count(w->text) == 0);
+}
+
 GtkWidget *page_build(struct window *w)
 {
-    GtkWidget *scroll = gtk_scrolled_window_new();
+    GtkWidget *scroll = gtk_scrolled_window_new(), *overlay = gtk_overlay_new();
     GtkTextIter start;
     w->text = gtk_text_buffer_new(NULL);
     w->view = gtk_text_view_new_with_buffer(w->text);
@@ -132,9 +137,18 @@ GtkWidget *page_build(struct window *w)
     gtk_text_view_set_pixels_inside_wrap(GTK_TEXT_VIEW(w->view), 5);
     gtk_text_view_set_pixels_below_lines(GTK_TEXT_VIEW(w->view), 5);
     gtk_scrolled_window_set_child(GTK_SCROLLED_WINDOW(scroll), w->view);
-    gtk_widget_set_hexpand(scroll, TRUE);
-    gtk_widget_set_vexpand(scroll, TRUE);
-    return scroll;
+    w->hint = gtk_label_new("Write the beginning of something, then press Ctrl+Enter.");
+    gtk_widget_add_css_class(w->hint, "hint");
+    gtk_widget_set_halign(w->hint, GTK_ALIGN_START);
+    gtk_widget_set_valign(w->hint, GTK_ALIGN_START);
+    gtk_widget_set_can_target(w->hint, FALSE); /* clicks reach the page */
+    gtk_label_set_wrap(GTK_LABEL(w->hint), TRUE);
+    g_signal_connect_swapped(w->text, "changed", G_CALLBACK(show_hint), w);
+    gtk_overlay_set_child(GTK_OVERLAY(overlay), scroll);
+    gtk_overlay_add_overlay(GTK_OVERLAY(overlay), w->hint);
+    gtk_widget_set_hexpand(overlay, TRUE);
+    gtk_widget_set_vexpand(overlay, TRUE);
+    return overlay;
 }
 
 void page_free(struct window *w)

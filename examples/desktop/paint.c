@@ -18,12 +18,12 @@ struct rgb {
 
 /* Even steps of lightness, from the window's background to the strongest. */
 static const struct rgb ramp[2][5] = {
-    {{0.930, 0.940, 0.955},
+    {{0.895, 0.912, 0.935},
      {0.700, 0.820, 0.930},
      {0.380, 0.620, 0.840},
      {0.130, 0.400, 0.700},
      {0.030, 0.170, 0.420}},
-    {{0.205, 0.220, 0.245},
+    {{0.262, 0.278, 0.305},
      {0.130, 0.310, 0.470},
      {0.130, 0.470, 0.690},
      {0.330, 0.680, 0.880},
@@ -149,22 +149,25 @@ double paint_text(GtkWidget *w, cairo_t *cr, double x, double y, double align, c
     return width;
 }
 
-/* -------------------------------------------------------------------------------------------------- legend
- */
+/* ----------------------------------------------------------------------------------------------- legend */
 
-#define RAMP_W 132.0
+#define RAMP_W 150.0
 #define BOX    17.0
 
 static void draw_ramp(GtkWidget *area, cairo_t *cr, bool dark)
 {
     static const double tick[] = {0.0, 0.06, 0.25, 0.6};
+    cairo_pattern_t *fill = cairo_pattern_create_linear(0.0, 0.0, RAMP_W, 0.0);
     char text[16];
-    for (int i = 0; i < (int)RAMP_W; i++) {
-        const double at = i / (RAMP_W - 1.0);
-        set(cr, colour(dark, at * at * PAINT_FULL));
-        cairo_rectangle(cr, i, 2.0, 1.0, 12.0);
-        cairo_fill(cr);
+    for (int i = 0; i <= 8; i++) { /* the colours are linear between fourths */
+        const double at = i / 8.0;
+        const struct rgb c = colour(dark, at * at * PAINT_FULL);
+        cairo_pattern_add_color_stop_rgb(fill, at, c.r, c.g, c.b);
     }
+    rounded(cr, 0.0, 2.0, RAMP_W, 12.0, 2.5);
+    cairo_set_source(cr, fill);
+    cairo_fill(cr);
+    cairo_pattern_destroy(fill);
     for (size_t i = 0; i < G_N_ELEMENTS(tick); i++) {
         const double x = sqrt(tick[i] / PAINT_FULL) * RAMP_W;
         g_snprintf(text, sizeof text, "%.0f %%%s", 100.0 * tick[i], tick[i] >= PAINT_FULL ? "+" : "");

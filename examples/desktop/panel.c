@@ -25,8 +25,7 @@ enum preset panel_preset_find(const char *name)
     return (enum preset)i;
 }
 
-/* ------------------------------------------------------------------------------------------------ building
- */
+/* --------------------------------------------------------------------------------------------- building */
 
 static GtkWidget *heading(const char *text)
 {
@@ -75,7 +74,7 @@ static void build_map(struct panel *p, heatmap_pressed_fn pressed, void *user)
     gtk_scrolled_window_set_max_content_height(GTK_SCROLLED_WINDOW(scroll), 400);
     gtk_box_append(GTK_BOX(box), scroll);
     gtk_box_append(GTK_BOX(box), heatmap_legend_new());
-    hint = gtk_label_new("Click an expert: ban, force, drop, free again. Share of the last tokens.");
+    hint = gtk_label_new("Shares of the last tokens. Click: ban, force, drop, free.");
     gtk_widget_add_css_class(hint, "hint");
     gtk_label_set_xalign(GTK_LABEL(hint), 0.0f);
     gtk_label_set_wrap(GTK_LABEL(hint), TRUE);
@@ -156,8 +155,7 @@ void panel_build(struct panel *p, heatmap_pressed_fn pressed, void *user)
     build_sampling(p);
 }
 
-/* ------------------------------------------------------------------------------------------------- reading
- */
+/* ---------------------------------------------------------------------------------------------- reading */
 
 bool panel_set_voice(struct panel *p, const char *name)
 {

@@ -22,6 +22,7 @@ struct script {
     char **lines;
     size_t at;
     gint64 since;     /* when the line was begun, in microseconds */
+    gint64 took_ms;   /* the line before */
     char *screenshot; /* for the end, or NULL */
     int *status;
     guint source;
@@ -39,8 +40,7 @@ static bool parse_cell(const char *arg, uint32_t *row, uint32_t *expert)
     return *end == ' ';
 }
 
-/* ------------------------------------------------------------------------------------------------- actions
- */
+/* ---------------------------------------------------------------------------------------------- actions */
 
 static enum result do_action(struct script *s, const char *arg)
 {
@@ -201,6 +201,14 @@ static enum result do_cell(struct script *s, const char *arg)
     return DONE;
 }
 
+/* How long the line before took. */
+static enum result do_time(struct script *s, const char *arg)
+{
+    printf("%s took: %" G_GINT64_FORMAT " ms\n", arg, s->took_ms);
+    fflush(stdout);
+    return DONE;
+}
+
 static const struct {
     const char *name;
     enum result (*run)(struct script *s, const char *arg);
@@ -224,10 +232,10 @@ static const struct {
     {"screenshot", do_screenshot},
     {"print", do_print},
     {"cell", do_cell},
+    {"time", do_time},
 };
 
-/* ------------------------------------------------------------------------------------------------- running
- */
+/* ---------------------------------------------------------------------------------------------- running */
 
 static enum result run_line(struct script *s, const char *line)
 {
@@ -273,6 +281,7 @@ static gboolean tick(void *user)
         return end(s);
     }
     s->at++;
+    s->took_ms = waited_ms(s);
     s->since = g_get_monotonic_time();
     return G_SOURCE_CONTINUE;
 }

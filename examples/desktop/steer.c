@@ -67,8 +67,7 @@ bool engine_set_preset(engine *e, enum preset p, char **why)
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------- experts
- */
+/* ---------------------------------------------------------------------------------------------- experts */
 
 bool engine_set_use(engine *e, uint32_t row, uint32_t expert, int use, char **why)
 {
@@ -119,8 +118,7 @@ bool engine_reset(engine *e, char **why)
     return true;
 }
 
-/* --------------------------------------------------------------------------------------------------- files
- */
+/* ------------------------------------------------------------------------------------------------ files */
 
 bool engine_save_steering(const engine *e, const char *path, char **why)
 {

@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-/* -------------------------------------------------------------------------------------------------- saying
- */
+/* ----------------------------------------------------------------------------------------------- saying */
 
 void window_state(struct window *w, const char *text) { gtk_label_set_text(GTK_LABEL(w->state), text); }
 
@@ -64,8 +63,7 @@ static void show_count(struct window *w, const struct news *n, bool done)
     g_free(text);
 }
 
-/* ---------------------------------------------------------------------------------------------------- news
- */
+/* ------------------------------------------------------------------------------------------------- news */
 
 static void show_model(struct window *w, const struct shape *s)
 {
@@ -117,8 +115,7 @@ static void receive(struct news *n, void *user)
     window_update(w);
 }
 
-/* ------------------------------------------------------------------------------------------------- actions
- */
+/* ---------------------------------------------------------------------------------------------- actions */
 
 static void stop(struct window *w)
 {
@@ -218,8 +215,7 @@ static void add_actions(struct window *w)
     g_object_unref(a);
 }
 
-/* --------------------------------------------------------------------------------------------- life and end
- */
+/* ----------------------------------------------------------------------------------------- life and end */
 
 static void answered(GtkDialog *dialog, int answer, void *user)
 {
@@ -237,10 +233,11 @@ static gboolean closing(GtkWindow *win, void *user)
     if (w->sure || !gtk_text_buffer_get_modified(w->text)) {
         worker_free(w->worker);
         w->worker = NULL;
+        files_ask_no_more(w);
         return FALSE;
     }
-    dialog = gtk_message_dialog_new(win, GTK_DIALOG_MODAL, GTK_MESSAGE_QUESTION, GTK_BUTTONS_NONE,
-                                    "Close without saving the text?");
+    dialog = gtk_message_dialog_new(win, GTK_DIALOG_MODAL | GTK_DIALOG_DESTROY_WITH_PARENT,
+                                    GTK_MESSAGE_QUESTION, GTK_BUTTONS_NONE, "Close without saving the text?");
     gtk_dialog_add_buttons(GTK_DIALOG(dialog), "Keep writing", GTK_RESPONSE_CANCEL, "Close without saving",
                            GTK_RESPONSE_ACCEPT, NULL);
     g_signal_connect(dialog, "response", G_CALLBACK(answered), w);
@@ -280,6 +277,7 @@ void window_free(struct window *w)
 {
     if (!w) return;
     worker_free(w->worker); /* if the window was not closed by closing() */
+    files_ask_no_more(w);
     if (w->win) {
         g_object_remove_weak_pointer(G_OBJECT(w->win), (void **)&w->win);
         gtk_window_destroy(GTK_WINDOW(w->win));

@@ -24,6 +24,9 @@ struct window {
     uint32_t asked, answered;    /* commands about model and steering, and how many of them were served */
     uint32_t n_tokens, n_wanted; /* of the continuation */
 
+    GtkNativeDialog *dialog; /* asks for a file just now, or NULL */
+    GtkWidget *hint;         /* on the empty page */
+
     GtkTextMark *at;       /* where its text goes */
     int begin;             /* where it began, in characters */
     GArray *continuations; /* of struct continuation: those that can be undone */
@@ -55,6 +58,7 @@ void page_colours(struct window *w); /* for a light or a dark theme */
 
 /* files.c: asking for names, reading and writing. Failures are shown in the window. */
 void files_ask(struct window *w, const char *action);
+void files_ask_no_more(struct window *w); /* closes the dialog, if there is one */
 bool files_open_text(struct window *w, const char *path);
 bool files_save_text(struct window *w, const char *path);
 void files_load_steering(struct window *w, const char *path);

@@ -47,8 +47,7 @@ static void news_free(void *p)
     g_free(n);
 }
 
-/* ------------------------------------------------------------------------------------ news, to the main loop
- */
+/* ------------------------------------------------------------------------------- news, to the main loop */
 
 /* On the main thread: hands over all that has come. */
 static gboolean drain(void *user)
@@ -89,8 +88,7 @@ static void tell_steering(worker *w)
     tell(w, n);
 }
 
-/* ---------------------------------------------------------------------------------------- the thread's work
- */
+/* ------------------------------------------------------------------------------------ the thread's work */
 
 static int loading(const moe_progress *p, void *user)
 {
@@ -147,8 +145,7 @@ static void steer(worker *w, const struct command *c)
     tell_steering(w);
 }
 
-/* Between two tokens. A command that does not steer is put back and ends the continuation's interest in them.
- */
+/* Between two tokens. A command that does not steer is put back, for when the continuation has ended. */
 static void steer_meanwhile(worker *w)
 {
     struct command *c;
@@ -172,8 +169,7 @@ static void tell_progress(worker *w, enum news_kind kind, char *text, uint32_t n
     tell(w, n);
 }
 
-/* A continuation. The flag `stop` is looked at between tokens; an interrupt ends the eval in which it meets.
- */
+/* A continuation. The flag `stop` is looked at between tokens; an interrupt ends the eval that it meets. */
 static void generate(worker *w, const struct ask *a)
 {
     char text[4096], *why = NULL;
@@ -219,7 +215,7 @@ static void *work(void *user)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------ for the main thread */
+/* ---------------------------------------------------------------------------------- for the main thread */
 
 worker *worker_new(void (*receive)(struct news *n, void *user), void *user)
 {
