@@ -70,7 +70,8 @@ def given(values: Any, kind: Any, what: str = "values") -> tuple[Any, int]:
     if isinstance(values, C.Array) and getattr(values, "_type_", None) is kind:
         return values, len(values)
     if isinstance(values, View):
-        values = values.tolist()
+        values._guard.check()
+        values = values._memory
     if isinstance(values, (str, bytes, bytearray)) and kind is not C.c_uint8:
         raise TypeError(f"{what}: expected numbers, not {type(values).__name__}")
     if isinstance(values, memoryview) and values.format == code and values.contiguous:
@@ -95,7 +96,7 @@ def room(shape: tuple[int, ...], kind: Any) -> tuple[Any, Any]:
             shape, _CODES[kind])
     if n == 0:
         return space, memoryview(b"").cast("B")
-    return space, _shaped(space, kind, shape)
+    return space, _shaped(space, kind, shape) if len(shape) == 1 else View(_shaped(space, kind, shape), Guard(), True)
 
 
 def _shaped(memory: Any, kind: Any, shape: tuple[int, ...]) -> Any:
@@ -271,7 +272,7 @@ def _array_class(np: Any) -> Any:
     special = ["__getitem__", "__setitem__", "__contains__", "__float__", "__int__", "__bool__", "__index__",
                "__complex__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__format__"]
     for name in special + [n for n in dir(plain) if not n.startswith("_") and callable(getattr(plain, n))]:
-        if name != "view":
+        if name not in ("view", "setflags"):  # these act on the array object itself
             setattr(ArrayView, name, checked(name))
     _state["class"] = ArrayView
     return ArrayView

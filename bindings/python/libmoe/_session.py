@@ -75,6 +75,14 @@ class Session(Object):
             self._routed = None
         return self._handle.address
 
+    def _call(self, function: Callable[..., int], *arguments: Any) -> None:
+        self._enter()
+        try:
+            self._touch()
+            super()._call(function, *arguments)
+        finally:
+            self._lock.release()
+
     def _results_guard(self) -> Guard:
         if self._results is None:
             self._results = Guard()

@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+import gc
+import io
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import DATA, ROOT
+
+import libmoe
+
+
+def golden(name: str) -> tuple[list[int], list[list[float]]]:
+    """Tokens of a test vector, and the logits that transformers computed, with their rows."""
+    tokens, rows = [], []
+    for line in (DATA / f"{name}.vec").read_text().splitlines():
+        parts = line.split()
+        if parts[:1] == ["tokens"]:
+            tokens = [int(x) for x in parts[2:]]
+        elif parts[:1] == ["logits"]:
+            rows.append([float(x) for x in parts[1:]])
+    return tokens, rows
+
+
+def test_eval_against_transformers(tiny: libmoe.Model) -> None:
+    tokens, rows = golden("qwen3moe")
+    assert len(tokens) == len(rows) == 32
+    with tiny.session(n_output_max=len(tokens), kv_type_k="F32", kv_type_v="F32") as s:
+        s.eval(tokens, want=[libmoe.WANT_LOGITS] * len(tokens))
+        for row in rows:
+            at, values = int(row[0]), row[1:]
+            found = s.logits(at)
+            n = len(values)
+            worst = max(abs(a - b) for a, b in zip(found[:n], values))
+            assert worst <= 1e-4 * max(abs(x) for x in values), at
+
+
+def test_splits_are_equal(tiny: libmoe.Model, numbers: str) -> None:
+    tokens = list(range(1, 21))
+    with tiny.session() as a, tiny.session(threads=1) as b:
+        a.eval(tokens)
+        for t in tokens:
+            b.eval([t])
+        assert list(a.logits()) == list(b.logits())
+        assert a.length() == 20 and a.tokens() == tokens
+        best = a.logprobs(3)
+        assert best[0][1] >= best[1][1] and a.logprob(best[0][0]) == pytest.approx(best[0][1])
+        assert a.info.n_outputs == 1 and a.stats.tokens_prefill == 20
+        a.reset_stats()
+        assert a.stats.tokens_prefill == 0
+        a.threads = 1
+        assert a.threads == 1
+        a.warm_up()
+
+
+def test_batches_and_sequences(tiny: libmoe.Model, numbers: str) -> None:
+    with tiny.session(n_seq_max=3, n_output_max=4) as s:
+        s.eval([11, 12, 21, 22], seq=[0, 0, 1, 1], pos=[0, 1, 0, 1],
+               want=[0, libmoe.WANT_LOGITS, 0, libmoe.WANT_LOGITS | libmoe.WANT_HIDDEN])
+        row0, row1, hidden = list(s.logits(0)), list(s.logits(1)), list(s.hidden())
+        assert len(row0) == 272 and len(hidden) == 48 and row0 != row1
+        with pytest.raises(libmoe.RangeError):
+            s.logits(2)
+        s.copy(0, 2)
+        s.truncate(1, 2)
+        assert [s.length(q) for q in range(3)] == [2, 2, 1]
+        s.eval([12], seq=2)
+        assert list(s.logits()) == row0
+        with pytest.raises(libmoe.RangeError):
+            s.truncate(5, 0)
+        with pytest.raises(libmoe.RangeError):
+            s.eval([99999])
+        with pytest.raises(libmoe.InvalidError):
+            s.eval([])
+        with pytest.raises(ValueError):
+            s.eval([1, 2], seq=[0])
+        for wrong in ("text", [1.5], [None], 5, {"a": 1}):
+            with pytest.raises(TypeError):
+                s.eval(wrong)  # type: ignore[arg-type]
+        with pytest.raises(OverflowError):
+            s.eval([2**40])
+        s.reset()
+        assert s.length() == 0
+    with tiny.session(n_ctx=64) as s, pytest.raises(libmoe.FullError):
+        s.eval(list(range(1, 66)))
+    with pytest.raises(ValueError):
+        tiny.session(kv_type_k="Q8_0")
+    with pytest.raises(libmoe.InvalidError):
+        tiny.session(threads=5000)
+    with tiny.session(kv_type_k="F32", kv_type_v="F32", exact_activations=True) as s:
+        s.eval([1, 2, 3])
+
+
+def test_numpy_input(tiny: libmoe.Model) -> None:
+    np = pytest.importorskip("numpy")
+    with tiny.session() as s:
+        s.eval(np.array([1, 2, 3], dtype=np.int32))
+        expected = s.logits().copy()
+        for made in (np.array([1, 2, 3]), np.array([1, 2, 3], dtype=np.uint8), np.arange(1, 7)[::1][:3]):
+            s.reset()
+            s.eval(made)
+            assert (s.logits() == expected).all()
+        with pytest.raises(TypeError):
+            s.eval(np.array([1.0, 2.0]))
+        with pytest.raises(OverflowError):
+            s.eval(np.array([2**40]))
+
+
+def test_views_go_stale(tiny: libmoe.Model) -> None:
+    np = pytest.importorskip("numpy")
+    s = tiny.session(n_seq_max=1, keep_routes=True)
+    s.eval([1, 2, 3], want=[0, 0, 3])
+    logits, hidden = s.logits(), s.hidden()
+    assert isinstance(logits, np.ndarray) and logits.dtype == np.float32 and logits.shape == (272,)
+    assert logits.base is not None and s.logits().ctypes.data == logits.ctypes.data  # no copies
+    with pytest.raises(ValueError):
+        logits[0] = 1.0  # read-only
+    part = logits[3:10]
+    assert np.argmax(logits) == logits.argmax() == s.logprobs(1)[0][0]
+    assert type(logits + 1) is np.ndarray and type(logits.copy()) is np.ndarray
+    assert float(part[0]) == list(logits)[3]
+    copy = logits.copy()
+    s.eval([4])
+    uses = [lambda v: v[0], lambda v: v + 1, lambda v: v.sum(), lambda v: np.argmax(v), lambda v: np.stack([v, v]),
+            lambda v: list(v), lambda v: v.tolist(), lambda v: v.copy(), lambda v: np.dot(v, v), lambda v: v[1:3],
+            lambda v: v == v, lambda v: np.concatenate([v, v]), lambda v: v.astype("f8"), lambda v: v.reshape(-1, 1)]
+    for view in (logits, hidden, part):
+        for use in uses:
+            with pytest.raises(libmoe.StaleError):
+                use(view)
+        assert "stale" in repr(view) and "stale" in str(view)
+    assert len(copy) == 272
+    now = s.logits()
+    plain = np.asarray(now)  # a plain array cannot be checked: its memory must stay, whatever happens
+    last = s.router(0).last
+    experts = last.expert
+    s.close()
+    for use in uses:
+        with pytest.raises(libmoe.StaleError):
+            use(now)
+    with pytest.raises(libmoe.StaleError):
+        experts.sum()
+    with pytest.raises(libmoe.StaleError):
+        last.offset
+    del s, now
+    gc.collect()
+    assert np.isfinite(plain).all()
+
+
+def test_views_without_numpy(tiny: libmoe.Model) -> None:
+    libmoe.use_numpy(False)
+    try:
+        with tiny.session() as s:
+            s.eval([1, 2, 3])
+            view = s.logits()
+            assert isinstance(view, libmoe.View) and view.shape == (272,) and len(view) == 272
+            part = view[2:5]
+            assert list(part) == view.tolist()[2:5] and "View" in repr(part)
+            with pytest.raises(TypeError):
+                view[0] = 1.0
+            s.eval([4])
+            for use in (lambda: view[0], lambda: part[0], lambda: list(view), view.tolist):
+                with pytest.raises(libmoe.StaleError):
+                    use()
+            assert "stale" in repr(view)
+    finally:
+        libmoe.use_numpy(True)
+
+
+def test_stale_after_load_and_reset(tiny: libmoe.Model, tmp_path: pathlib.Path) -> None:
+    with tiny.session() as s:
+        s.eval([1, 2, 3])
+        expected = list(s.logits())
+        s.save(tmp_path / "s.bin")
+        stream = io.BytesIO()
+        s.save(stream)
+        assert stream.getvalue() == (tmp_path / "s.bin").read_bytes()
+        view = s.logits()
+        s.reset()
+        with pytest.raises(libmoe.StaleError):
+            list(view)
+        s.load(tmp_path / "s.bin")
+        view = s.logits()
+        assert list(view) == expected
+        stream.seek(0)
+        s.load(stream)
+        with pytest.raises(libmoe.StaleError):
+            list(view)
+        assert s.tokens() == [1, 2, 3] and list(s.logits()) == expected
+        with pytest.raises(EOFError):
+            s.load(io.BytesIO(stream.getvalue()[:50]))
+        damaged = bytearray(stream.getvalue())
+        damaged[len(damaged) // 2] ^= 255
+        with pytest.raises(libmoe.FormatError):
+            s.load(io.BytesIO(bytes(damaged)))
+        assert s.tokens() == [1, 2, 3]
+
+        class Full(io.BytesIO):
+            def write(self, data: object) -> int:
+                raise OSError(28, "disk full")
+
+        with pytest.raises(OSError, match="disk full"):
+            s.save(Full())
+        with pytest.raises(libmoe.NotFoundError):
+            s.load(tmp_path / "none")
+
+
+def test_generate(demo: libmoe.Model) -> None:
+    with demo.session() as s:
+        pieces = list(s.generate("Once upon a time", max_tokens=30, sampler="top-k:k=40;temp:t=0.8", seed=3))
+        text = "".join(pieces)
+        assert len(text) > 20 and s.length() > 30
+        s.reset()
+        again = "".join(s.generate("Once upon a time", max_tokens=30, sampler="top-k:k=40;temp:t=0.8", seed=3))
+        assert again == text
+        s.reset()
+        stop = text[10:14]
+        cut = "".join(s.generate("Once upon a time", max_tokens=30, sampler="top-k:k=40;temp:t=0.8", seed=3, stop=[stop]))
+        assert cut == text[: text.index(stop)]
+        s.reset()
+        german = "".join(s.generate("Es war", max_tokens=20, voice="german", seed=1))
+        assert german
+        with pytest.raises(ValueError, match="german"):
+            s.reset()
+            s.generate("x", voice="klingon")
+        with pytest.raises(libmoe.InvalidError):
+            s.generate("x", sampler="no-such-stage")
+        with libmoe.Sampler("greedy") as greedy:
+            s.reset()
+            a = "".join(s.generate("The", max_tokens=5, sampler=greedy))
+            s.reset()
+            assert a == "".join(s.generate("The", max_tokens=5, sampler=greedy, seed=5))
+    with demo.session(n_ctx=64) as s:
+        assert "".join(s.generate("Once upon a time", seed=1))  # ends when the context is full, or at an end token
+        s.reset()
+        with pytest.raises(libmoe.FullError):
+            for _ in range(50):
+                list(s.generate("and then" * 3, max_tokens=30))
+
+
+def test_generate_in_a_sequence(demo: libmoe.Model) -> None:
+    with demo.session(n_seq_max=2) as s:
+        a = "".join(s.generate("The King", max_tokens=8, seed=1))
+        b = "".join(s.generate("The King", max_tokens=8, seed=1, seq=1))
+        assert a == b and s.tokens(0) == s.tokens(1)
+
+
+def test_generate_batch(demo: libmoe.Model) -> None:
+    prompts = ["Once upon a time", "The King said", "To be"]
+    with demo.session(n_seq_max=3) as s:
+        texts = ["", "", ""]
+        for which, piece in s.generate_batch(prompts, max_tokens=12, seed=5):
+            texts[which] += piece
+    for q, prompt in enumerate(prompts):  # in company as alone
+        with demo.session() as s:
+            assert "".join(s.generate(prompt, max_tokens=12, seed=5 + q)) == texts[q]
+
+
+def test_slices(demo: libmoe.Model) -> None:
+    tokens = demo.tokenizer.encode("It was a fine evening and the King said to his daughter that " * 8)
+    with demo.session(n_batch_max=64, threads=1) as a, demo.session(threads=1) as b:
+        turns = sum(1 for _ in a.eval_slices(tokens, ms=0.1))
+        b.eval(tokens)
+        assert turns > 3 and list(a.logits()) == list(b.logits())
+        for _ in a.eval_slices(tokens, ms=0.1):
+            with pytest.raises(libmoe.StateError):
+                a.eval([1])
+            break  # left early: cancelled
+        assert a.length() == len(tokens)
+        a.eval([1])
+
+
+def test_interrupt(demo: libmoe.Model) -> None:
+    with demo.session() as s:
+        s.interrupt()
+        with pytest.raises(libmoe.AbortedError):
+            s.eval([1, 2, 3])
+        assert s.length() == 0
+        s.eval([1, 2, 3])
+
+
+def slow_session(demo: libmoe.Model) -> libmoe.Session:
+    return demo.session(threads=1, exact_activations=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c(demo: libmoe.Model) -> None:
+    tokens = [100 + i % 1000 for i in range(1000)]
+    with slow_session(demo) as s:
+        started = time.perf_counter()
+        s.eval(tokens)
+        whole = time.perf_counter() - started
+        s.reset()
+        s.eval([7, 8, 9])
+        delay = min(0.3 * whole, 0.5)
+        timer = threading.Timer(delay, lambda: os.kill(os.getpid(), signal.SIGINT))
+        started = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            s.eval(tokens)
+            time.sleep(5)  # a machine that is faster than the timer
+        took = time.perf_counter() - started
+        timer.join()
+        assert took < delay + 0.5 * whole + 0.5
+        if took < whole:
+            assert s.tokens() == [7, 8, 9]  # as before
+        s.eval([10])  # nothing is left of the interruption
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_signal_handlers_run_during_an_eval(demo: libmoe.Model) -> None:
+    seen: list[float] = []
+    old = signal.signal(signal.SIGALRM, lambda *_: seen.append(time.perf_counter()))
+    try:
+        with slow_session(demo) as s:
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            s.eval([100 + i % 1000 for i in range(800)])
+            done = time.perf_counter()
+            assert s.length() == 800 and seen and seen[0] < done  # served in time, and nothing was stopped
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def test_the_gil_is_released(demo: libmoe.Model) -> None:
+    count = 0
+    done = threading.Event()
+
+    def work() -> None:
+        with slow_session(demo) as s:
+            s.eval([100 + i % 1000 for i in range(500)])
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not done.is_set():
+        count += 1
+        time.sleep(0.001)
+    thread.join()
+    assert count > 5
+
+
+def test_a_second_thread_is_refused(demo: libmoe.Model) -> None:
+    with slow_session(demo) as s:
+        wrong: list[BaseException] = []
+        thread = threading.Thread(target=lambda: s.eval([100 + i % 1000 for i in range(800)]))
+        thread.start()
+        deadline = time.perf_counter() + 20
+        while not wrong and thread.is_alive() and time.perf_counter() < deadline:
+            try:
+                s.info
+                s.length()
+            except libmoe.StateError as error:
+                wrong.append(error)
+        s.interrupt() if not wrong else None
+        thread.join()
+        assert wrong and "another thread" in str(wrong[0])
+        s.eval([1])
+
+
+def test_callbacks_that_raise(tiny: libmoe.Model) -> None:
+    class Own(Exception):
+        pass
+
+    def fails(*_: object) -> None:
+        raise Own("mine")
+
+    with tiny.session(n_batch_max=64, progress=fails) as s, pytest.raises(Own):
+        s.eval(list(range(1, 120)))
+    with tiny.session() as s:
+        s.eval([1, 2])
+        s.observe(fails)
+        with pytest.raises(Own, match="mine") as caught:
+            s.eval([3])
+        assert caught.traceback and s.length() == 2
+        s.observe(lambda v: False)
+        with pytest.raises(libmoe.AbortedError):
+            s.eval([3])
+        s.observe(None)
+        s.eval([3])
+        s.on_layer(1, "output", fails)
+        with pytest.raises(Own):
+            s.eval([4])
+        s.on_layer(1, "output", None)
+        s.router(0).expert(0).replace(fails)
+        s.router(0).expert(0).use = "force"
+        with pytest.raises(Own):
+            s.eval([4])
+        s.routers.reset()
+        s.router(0).set_policy(fails)
+        with pytest.raises(Own):
+            s.eval([4])
+        s.router(0).set_policy(None)
+        s.eval([4])
+
+        def changes(view: libmoe.RouteView) -> None:
+            s.reset()
+            s.eval([1])
+
+        s.observe(changes)
+        with pytest.raises(libmoe.StateError):
+            s.eval([5])
+
+
+def test_executor(tiny: libmoe.Model) -> None:
+    with tiny.session(threads=1) as s:
+        s.eval([1, 2, 3])
+        expected = list(s.logits())
+    with tiny.session(threads=3, executor=libmoe.ThreadExecutor()) as s:
+        s.eval([1, 2, 3])
+        assert list(s.logits()) == expected
+
+    def refuses(n: int, task: object) -> None:
+        raise ValueError("no threads today")
+
+    with tiny.session(threads=2, executor=refuses) as s, pytest.raises(ValueError, match="no threads"):
+        s.eval([1, 2, 3])
+
+
+def test_keep_partial(tiny: libmoe.Model) -> None:
+    def stop(stage: str, done: int, total: int) -> bool:
+        return done < 64
+
+    with tiny.session(n_batch_max=32, keep_partial=True, progress=stop) as s:
+        with pytest.raises(libmoe.AbortedError):
+            s.eval(list(range(1, 120)))
+        assert 0 < s.length() < 119
+
+
+def test_forgotten_objects(tiny: libmoe.Model) -> None:
+    """Whatever the order in which things are forgotten, nothing breaks."""
+    for _ in range(3):
+        model = libmoe.Model(DATA / "qwen3moe.gguf")
+        session = model.session()
+        router = session.router(0)
+        expert = router.expert(1)
+        session.observe(lambda v: None)
+        session.router(1).set_policy(lambda rows: [[0, 1]] * rows.n_rows)
+        expert.replace(lambda call: call.x)
+        del model
+        session.eval([1, 2, 3])
+        view = session.logits()
+        session.close()
+        for use in (lambda: router.info, lambda: expert.info, lambda: expert.apply([[0.0] * 48])):
+            with pytest.raises(libmoe.ClosedError):
+                use()
+        del session, router
+        gc.collect()
+        with pytest.raises(libmoe.StaleError):
+            view[0]
+        del view, expert
+
+
+def test_main(tmp_path: pathlib.Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "libmoe", *arguments], capture_output=True, text=True, timeout=120)
+
+    done = run("The King", "-n", "5", "-m", str(ROOT / "examples/models/demo.gguf"), "--stats")
+    assert done.returncode == 0 and done.stdout.startswith("The King") and "tokens/s" in done.stderr
+    missing = run("-m", str(tmp_path / "none.gguf"))
+    assert missing.returncode == 1 and "none.gguf" in missing.stderr and "Traceback" not in missing.stderr
