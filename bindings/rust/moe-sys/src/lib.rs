@@ -5,7 +5,7 @@
 //! `build.rs` tells how the library is found: `pkg-config`, `LIBMOE_LIB_DIR`, or the feature `vendored`.
 #![allow(non_camel_case_types)]
 #![deny(unsafe_op_in_unsafe_fn, missing_docs)]
-#![cfg_attr(docsrs, feature(doc_cfg))]
+
 
 #[allow(missing_docs)]
 #[rustfmt::skip] // generated

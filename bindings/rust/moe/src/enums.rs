@@ -112,6 +112,8 @@ raw_enum! {
         Prefill = MOE_PROGRESS_PREFILL,
         /// Bytes of source weights.
         Quantize = MOE_PROGRESS_QUANTIZE,
+        /// Bytes of weights read by [`Session::warm_up`](crate::Session::warm_up).
+        WarmUp = MOE_PROGRESS_WARM_UP,
     }
 }
 

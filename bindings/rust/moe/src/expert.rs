@@ -94,7 +94,9 @@ impl ExpertCall<'_> {
 }
 
 /// A function in an expert's place. Copies of a session's routing share it, so it is `Fn + Send + Sync`.
-pub(crate) struct ExpertFn(Box<dyn Fn(&mut ExpertCall<'_>) -> Result<()> + Send + Sync>);
+pub(crate) struct ExpertFn(Box<Function>);
+
+type Function = dyn Fn(&mut ExpertCall<'_>) -> Result<()> + Send + Sync;
 
 unsafe extern "C" fn expert_for_c(call: *const sys::moe_expert_call, user: *mut c_void) -> c_int {
     // SAFETY: user is an ExpertFn that the session keeps; call is valid during the call.

@@ -437,7 +437,7 @@ unsafe fn with_own(state: *mut c_void, call: impl FnOnce(&mut dyn Policy)) {
 
 unsafe extern "C" fn seq_reset(state: *mut c_void, seq: Seq) {
     // SAFETY: called on the thread that owns the session, while nothing runs.
-    unsafe { with_own(state, |p| p.seq_reset((seq != sys::MOE_ALL_SEQS).then(|| seq))) }
+    unsafe { with_own(state, |p| p.seq_reset((seq != sys::MOE_ALL_SEQS).then_some(seq))) }
 }
 
 unsafe extern "C" fn seq_copy(state: *mut c_void, from: Seq, to: Seq) {

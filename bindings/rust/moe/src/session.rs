@@ -10,6 +10,7 @@ use std::os::raw::{c_int, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::enums::Place;
 use crate::error::{check, Error, Rejected, Result, Status};
@@ -40,6 +41,8 @@ pub enum KvType {
     F32,
 }
 
+type SendProgressFn = Box<dyn FnMut(&Progress) -> Result<()> + Send>;
+
 /// How a session is made. [`Session::options`], then [`SessionOptions::create`].
 #[derive(Default)]
 #[must_use]
@@ -53,7 +56,7 @@ pub struct SessionOptions {
     kv_k: i32,
     kv_v: i32,
     executor: Option<Box<dyn Executor>>,
-    progress: Option<Box<dyn FnMut(&Progress) -> Result<()> + Send>>,
+    progress: Option<SendProgressFn>,
 }
 
 impl SessionOptions {
@@ -115,13 +118,18 @@ impl SessionOptions {
         self.flag(sys::MOE_SESSION_KEEP_ROUTES, on)
     }
 
+    /// The session's threads give way to others; results are the same.
+    pub fn low_priority(self, on: bool) -> Self {
+        self.flag(sys::MOE_SESSION_LOW_PRIORITY, on)
+    }
+
     /// The program's own threads do the work.
     pub fn executor(mut self, executor: impl Executor + 'static) -> Self {
         self.executor = Some(Box::new(executor));
         self
     }
 
-    /// Hears how a long evaluation goes on, between its sub-batches, and may stop it.
+    /// Hears how a long evaluation (between its sub-batches) or [`Session::warm_up`] goes on, and may stop it.
     pub fn progress<F, R>(mut self, mut f: F) -> Self
     where
         F: FnMut(&Progress) -> R + Send + 'static,
@@ -181,6 +189,7 @@ impl SessionOptions {
             hooks: BTreeMap::new(),
             functions: BTreeMap::new(),
             kept: Vec::new(),
+            slicing: None,
             _executor: executor,
             _progress: progress.map(OnOneThread),
             model: model.clone(),
@@ -429,6 +438,8 @@ pub struct Session {
     functions: BTreeMap<(u32, u32), Arc<ExpertFn>>,
     /// Hooks of models whose weights stand in this session's experts.
     kept: Vec<Arc<Hooks>>,
+    /// What an evaluation in slices reads until its end.
+    slicing: Option<Batch>,
     _executor: Option<Pinned<Box<dyn Executor>>>,
     _progress: Option<OnOneThread<Pinned<ProgressFn<'static>>>>,
     model: Model,
@@ -544,6 +555,58 @@ impl Session {
         self.observed(observer, |s| s.call(|s| unsafe { sys::moe_session_eval_batch(s, &raw) }))
     }
 
+    /// Begins an evaluation that is done in slices, for a program that has a few milliseconds at a time. Until it is
+    /// finished or cancelled the session can be read; what would change it answers [`Status::State`].
+    ///
+    /// ```
+    /// # fn main() -> moe::Result<()> {
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/golden/data/qwen3moe.gguf");
+    /// # let mut session = moe::Model::open(path)?.session()?;
+    /// let mut batch = moe::Batch::new();
+    /// batch.extend(0, &[1, 2, 3]);
+    /// session.eval_begin(batch)?;
+    /// while session.eval_slice(std::time::Duration::from_millis(2))? {
+    ///     // draw a frame
+    /// }
+    /// assert_eq!(session.len(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn eval_begin(&mut self, batch: Batch) -> Result<()> {
+        let raw = batch.to_raw()?;
+        // SAFETY: a valid session; the batch's arrays are kept until the end.
+        self.call(|s| unsafe { sys::moe_session_eval_begin(s, &raw) })?;
+        self.slicing = Some(batch);
+        Ok(())
+    }
+
+    /// Goes on with an evaluation for about so long (zero: one step). Whether there is something left to do. On failure
+    /// the session is as before [`Session::eval_begin`].
+    pub fn eval_slice(&mut self, time: Duration) -> Result<bool> {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let mut more = 0;
+        // SAFETY: a valid session.
+        let done = self.call(|s| unsafe { sys::moe_session_eval_slice(s, ns, &mut more) });
+        if more == 0 {
+            self.slicing = None;
+        }
+        done.map(|()| more != 0)
+    }
+
+    /// Gives up an evaluation in slices.
+    pub fn eval_cancel(&mut self) -> Result<()> {
+        // SAFETY: a valid session.
+        self.call(|s| unsafe { sys::moe_session_eval_cancel(s) })?;
+        self.slicing = None;
+        Ok(())
+    }
+
+    /// Makes the first evaluation as fast as later ones: has the system bring all weights into memory.
+    pub fn warm_up(&mut self) -> Result<()> {
+        // SAFETY: a valid session.
+        self.call(|s| unsafe { sys::moe_session_warm_up(s) })
+    }
+
     fn observed<F, R>(&mut self, mut observer: F, eval: impl FnOnce(&Session) -> Result<()>) -> Result<()>
     where
         F: FnMut(&RouteView<'_>) -> R,
@@ -620,6 +683,7 @@ impl Session {
             0
         });
         debug_assert!(done.is_ok());
+        self.slicing = None; // such an evaluation is cancelled
     }
 
     /// Tokens in sequence 0.

@@ -222,7 +222,7 @@ impl Tokenizer {
     pub fn special(&self, which: Special) -> Option<Token> {
         // SAFETY: takes any number.
         let id = unsafe { sys::moe_tokenizer_special(self.raw, which.to_raw()) };
-        (id != sys::MOE_TOKEN_NONE).then(|| id)
+        (id != sys::MOE_TOKEN_NONE).then_some(id)
     }
 
     /// The token with exactly these bytes, or this special name.
@@ -233,7 +233,7 @@ impl Tokenizer {
         let status = unsafe {
             sys::moe_tokenizer_find(self.raw, piece.as_ptr() as *const c_char, piece.len(), &mut id)
         };
-        (status == 0).then(|| id)
+        (status == 0).then_some(id)
     }
 
     /// Formats a conversation of (role, text) with the file's chat template. Encode the result with
@@ -281,7 +281,7 @@ impl Tokenizer {
         if unsafe { sys::moe_tokenizer_same(self.raw, other.raw, &mut first) } != 0 {
             return Ok(());
         }
-        Err((first != sys::MOE_TOKEN_NONE).then(|| first))
+        Err((first != sys::MOE_TOKEN_NONE).then_some(first))
     }
 }
 

@@ -103,7 +103,7 @@ impl<'t> TraceRow<'t> {
     }
     /// The token, if it is known.
     pub fn token(&self) -> Option<Token> {
-        (self.raw.token >= 0).then(|| self.raw.token)
+        (self.raw.token >= 0).then_some(self.raw.token)
     }
     /// The layer's number in the model.
     pub fn model_layer(&self) -> u32 {
