@@ -180,7 +180,8 @@ class TokenStream:
             self._cap = self._n.value
             self._room = C.create_string_buffer(self._cap)
             return self.feed(id)
-        return C.string_at(self._room, self._n.value).decode("utf-8", "replace")
+        whole: Any = self._room[: self._n.value]  # bytes
+        return str(whole, "utf-8", "replace")
 
     def end(self) -> str:
         """What is still pending, as U+FFFD."""

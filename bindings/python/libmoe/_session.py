@@ -346,28 +346,49 @@ class Session(Object):
         out, pointer = C.byref(taken), C.byref(batch)
         held = ""
         count = 0
-        pick, accept = lib.moe_sampler_pick, lib.moe_sampler_accept
-        while max_tokens is None or count < max_tokens:
-            self._enter()
+        # One locked part per token, and few steps in it: this is what the package costs beside C.
+        pick, accept, evaluate = lib.moe_sampler_pick, lib.moe_sampler_accept, lib.moe_session_eval
+        lock, chain_lock = self._lock, chain._lock
+        plain = seq == 0 and not self._sliced
+        while True:
+            if not lock.acquire(False):
+                self._enter()  # raises
             try:
-                chain._enter()
+                address = self._handle.address
+                if count:
+                    if plain:
+                        if self._results is not None or self._routed is not None:
+                            self._end_views("the session has evaluated again")
+                        status = evaluate(address, one, 1)
+                        if status < 0 or pending.error is not None:
+                            raise failure(status)
+                    else:
+                        self._run(batch, pointer, 1)
+                if count == max_tokens:
+                    break
+                if not chain_lock.acquire(False):
+                    chain._enter()  # raises
                 try:
                     p = chain._handle.address
-                    status = pick(p, self._handle.address, 0, out)
+                    status = pick(p, address, 0, out)
                     if status < 0 or pending.error is not None:
                         raise failure(status)
-                    id = taken.value
+                    one[0] = id = taken.value
                     status = accept(p, id)
                     if status < 0:
                         raise failure(status)
                 finally:
-                    chain._lock.release()
+                    chain_lock.release()
+            except FullError:
+                if max_tokens is None:
+                    break
+                raise
             finally:
-                self._lock.release()
+                lock.release()
             if id in ends:
                 break
-            piece = feed(id)
             count += 1
+            piece = feed(id)
             if stop:
                 held += piece
                 found = min((at for at in (held.find(s) for s in stop) if at >= 0), default=-1)
@@ -379,16 +400,6 @@ class Session(Object):
                 piece, held = held[: len(held) - keep], held[len(held) - keep :]
             if piece:
                 yield piece
-            one[0] = id
-            self._enter()
-            try:
-                self._run(batch, pointer, 1)
-            except FullError:
-                if max_tokens is None:
-                    break
-                raise
-            finally:
-                self._lock.release()
         rest = held + stream.end()
         if rest:
             yield rest
