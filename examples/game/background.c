@@ -222,11 +222,11 @@ SDL_Texture *background_create(SDL_Renderer *r)
     for (uint32_t i = 0; i < sizeof houses / sizeof *houses; i++)
         paint_house(&c, i, houses[i][0], houses[i][1], houses[i][2]);
     paint_ground(&c);
-    paint_stall(&c, 412, 278);
-    paint_well(&c, 606, 338);
+    paint_stall(&c, 352, 284);
+    paint_well(&c, 600, 250);
     paint_lamp(&c, 160, 218);
-    paint_lamp(&c, 392, 214);
-    paint_lamp(&c, 272, 336);
+    paint_lamp(&c, 470, 216);
+    paint_lamp(&c, 290, 340);
     t = SDL_CreateTextureFromSurface(r, s);
     SDL_FreeSurface(s);
     return t;

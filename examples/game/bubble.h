@@ -13,11 +13,15 @@ typedef struct bubble {
     int x, y;     /* where the tail points to */
     int alpha;    /* 0 .. 255 */
     int thinking; /* show that more is to come: 0, or 1 and up for dots that walk */
+    SDL_Rect box; /* set by bubble_place(): paper and label */
 } bubble;
 
 /* Makes text fit for a bubble, in place: no blanks in front, no empty lines, none of the underscores that
    mark italics in plain text. */
 void bubble_tidy(char *text);
+/* Calculates the box: above (x, y), a little towards the middle of the view, and above the `n` boxes `taken`.
+ */
+void bubble_place(bubble *b, const SDL_Rect *taken, int n);
 void bubble_draw(const bubble *b, const font *f, SDL_Renderer *r);
 
 #endif

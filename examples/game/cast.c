@@ -5,9 +5,9 @@
 
 const char cast_prefix[] = "The market place, in the evening.\n\n";
 
-#define GERMAN_PERSONA "Es war einmal ein König, der hatte eine schöne Tochter. Da sprach er: »Mein Kind, du"
+#define GERMAN_PERSONA "Es war einmal ein König, der hatte eine schöne Tochter. Da sprach er:"
 /* clang-format off */
-#define GERMAN_OPENINGS {" bist", " hast", " sollst"}
+#define GERMAN_OPENINGS {" »Mein Kind, du", " »Ich habe", " »Lieber Vater,"}
 
 const role cast[CAST_SIZE] = {
     {
@@ -22,7 +22,7 @@ const role cast[CAST_SIZE] = {
     },
     {
         .name = "Will, a player",
-        .head = HEAD_FEATHER, .x = 220, .y = 300,
+        .head = HEAD_FEATHER, .x = 214, .y = 300,
         .coat = 0xa53030, .dark = 0x752438, .legs = 0x394a50, .hair = 0x5a3a22, .accent = 0xe8c170,
         .tag = "<|shakespeare|>",
         .persona =
@@ -45,7 +45,7 @@ const role cast[CAST_SIZE] = {
     },
     {
         .name = "Marie, the cook",
-        .head = HEAD_TOQUE, .x = 452, .y = 304,
+        .head = HEAD_TOQUE, .x = 394, .y = 308,
         .coat = 0xe8e4d8, .dark = 0xb8b0a8, .legs = 0x5d6d8a, .hair = 0xa8623a, .accent = 0xcf573c,
         .tag = "<|cookery|>",
         .persona = "APPLE CAKE\n\nTake two cups of flour, one cup of sugar, and a little butter. Beat the "
@@ -58,7 +58,7 @@ const role cast[CAST_SIZE] = {
     },
     {
         .name = "Heinrich, on his way",
-        .head = HEAD_TRAVELLER, .x = 546, .y = 240,
+        .head = HEAD_TRAVELLER, .x = 522, .y = 308,
         .coat = 0x3e7a54, .dark = 0x25562e, .legs = 0x6b5236, .hair = 0xe0b060, .accent = 0xd8d4a0,
         .tag = "<|german|>",
         .persona = GERMAN_PERSONA,
@@ -67,7 +67,7 @@ const role cast[CAST_SIZE] = {
     },
     {
         .name = "His echo in the well",
-        .head = HEAD_TRAVELLER, .x = 600, .y = 322,
+        .head = HEAD_TRAVELLER, .x = 600, .y = 234, .ghost = 1,
         .coat = 0x5a7a94, .dark = 0x3c5e8b, .legs = 0x3c5e8b, .hair = 0xa8c0d0, .accent = 0xc7dcd0,
         .tag = "<|german|>",
         .persona = GERMAN_PERSONA,

@@ -16,7 +16,7 @@ typedef struct ban {
 typedef struct role {
     const char *name;
     /* Looks: a head of sprites.h, colours 0xRRGGBB, and the place of the feet on the square. */
-    int head, x, y;
+    int head, x, y, ghost; /* ghost: one sees through them */
     uint32_t coat, dark, legs, hair, accent;
     /* Speech. The tag chooses the voice of the model; the persona is a text in that voice which is never
        shown and which the character goes on from; each utterance begins with the next of the openings. */

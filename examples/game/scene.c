@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#define EARSHOT    66.0  /* pixels at which somebody begins to speak ... */
-#define OUT_OF_IT  88.0  /* ... and at which they stop */
+#define EARSHOT    76.0  /* pixels at which somebody begins to speak ... */
+#define OUT_OF_IT  98.0  /* ... and at which they stop */
 #define SPEED      100.0 /* pixels a second */
 #define PAUSE      3.0   /* seconds between utterances */
 #define FADE       0.5   /* seconds in which a bubble goes */
@@ -21,8 +21,8 @@ typedef struct waypoint {
 } waypoint;
 
 /* A round over the square; it leaves some before they have finished. */
-static const waypoint script[] = {{122, 256, 2.5f}, {236, 322, 1.0f}, {330, 262, 3.5f}, {440, 326, 0.6f},
-                                  {556, 292, 4.5f}, {400, 262, 0.3f}, {256, 320, 3.0f}, {150, 330, 0.2f}};
+static const waypoint script[] = {{122, 256, 2.5f}, {238, 322, 1.0f}, {330, 258, 3.5f}, {416, 330, 0.6f},
+                                  {592, 288, 6.0f}, {420, 262, 0.3f}, {256, 320, 3.0f}, {150, 330, 0.2f}};
 
 void scene_init(scene *s, double pace, FILE *transcript)
 {

@@ -28,6 +28,7 @@ int view_create(view *v, SDL_Renderer *r)
         }
         v->people[i] = sprite_create(r, &look);
         if (!v->people[i]) return -1;
+        if (i < CAST_SIZE && cast[i].ghost) SDL_SetTextureAlphaMod(v->people[i], 170);
     }
     return 0;
 }
@@ -48,7 +49,7 @@ static void fill(SDL_Renderer *r, int x, int y, int w, int h, uint32_t rgb, int 
     SDL_RenderFillRect(r, &rect);
 }
 
-/* A person with the feet at (x, y); `speaks` lets them nod. */
+/* A person with the feet at (x, y), `lift` pixels above the ground. */
 static void draw_person(const view *v, int i, double x, double y, int step, int lift, int left)
 {
     SDL_Rect from = {step * SPRITE_WIDTH, 0, SPRITE_WIDTH, SPRITE_HEIGHT};
@@ -59,16 +60,20 @@ static void draw_person(const view *v, int i, double x, double y, int step, int 
     SDL_RenderCopyEx(v->r, v->people[i], &from, &to, 0, NULL, left ? SDL_FLIP_HORIZONTAL : SDL_FLIP_NONE);
 }
 
-static void draw_people(const view *v, const scene *s)
+/* Everybody, the player included, from back to front: insertion sort by y. */
+static void sort_people(const scene *s, int order[CAST_SIZE + 1])
 {
-    int order[CAST_SIZE + 1];
     double y[CAST_SIZE + 1];
-    for (int i = 0; i <= CAST_SIZE; i++) { /* insertion sort by y */
+    for (int i = 0; i <= CAST_SIZE; i++) {
         int j = i;
         y[i] = i < CAST_SIZE ? cast[i].y : s->y;
         for (; j > 0 && y[order[j - 1]] > y[i]; j--) order[j] = order[j - 1];
         order[j] = i;
     }
+}
+
+static void draw_people(const view *v, const scene *s, const int order[CAST_SIZE + 1])
+{
     for (int k = 0; k <= CAST_SIZE; k++) {
         int i = order[k];
         if (i == CAST_SIZE) {
@@ -81,21 +86,33 @@ static void draw_people(const view *v, const scene *s)
     }
 }
 
-static void draw_bubble(const view *v, const scene *s, int i)
+/* Bubbles of those nearest to the viewer are placed first; others make room above. Those that fade come last.
+ */
+static void draw_bubbles(const view *v, const scene *s, const int order[CAST_SIZE + 1])
 {
-    const talk *t = &s->talk[i];
-    bubble b = {cast[i].name,
-                cast[i].note,
-                cast[i].dark,
-                t->text,
-                t->shown,
-                cast[i].x,
-                cast[i].y - SPRITE_HEIGHT * ZOOM - 4,
-                (int)(255 * t->fade),
-                0};
-    if (t->fade <= 0) return;
-    if (t->near && (t->more || t->shown < strlen(t->text))) b.thinking = 1 + (int)(s->time * 60);
-    bubble_draw(&b, &v->font, v->r);
+    SDL_Rect taken[CAST_SIZE];
+    bubble b[CAST_SIZE];
+    int n = 0;
+    for (int near = 1; near >= 0; near--)
+        for (int k = CAST_SIZE; k >= 0; k--) {
+            int i = order[k];
+            const talk *t = &s->talk[i];
+            if (i == CAST_SIZE || t->near != near || t->fade <= 0) continue;
+            memset(&b[n], 0, sizeof b[n]);
+            b[n].name = cast[i].name;
+            b[n].note = cast[i].note;
+            b[n].color = cast[i].dark;
+            b[n].text = t->text;
+            b[n].n = t->shown;
+            b[n].x = cast[i].x;
+            b[n].y = cast[i].y - SPRITE_HEIGHT * ZOOM - 2;
+            b[n].alpha = (int)(255 * t->fade);
+            if (near && (t->more || t->shown < strlen(t->text))) b[n].thinking = 1 + (int)(s->time * 60);
+            bubble_place(&b[n], taken, n);
+            taken[n] = b[n].box;
+            n++;
+        }
+    while (n-- > 0) bubble_draw(&b[n], &v->font, v->r);
 }
 
 /* Bars of the last frames: height is the work, the line is 1/60 s; orange ones had speech in them. */
@@ -114,11 +131,11 @@ void view_draw(const view *v, const scene *s, const meter *m, const char *figure
 {
     const SDL_Color light = {0xe8, 0xe0, 0xf0, 255}, warn = {0xff, 0xb0, 0x90, 255};
     const char *text = error ? error : figures;
+    int order[CAST_SIZE + 1];
     SDL_RenderCopy(v->r, v->background, NULL, NULL);
-    draw_people(v, s);
-    for (int far = 1; far >= 0; far--) /* bubbles that fade stay behind the others */
-        for (int i = 0; i < CAST_SIZE; i++)
-            if (s->talk[i].near != far) draw_bubble(v, s, i);
+    sort_people(s, order);
+    draw_people(v, s, order);
+    draw_bubbles(v, s, order);
     fill(v->r, 0, VIEW_HEIGHT - BAR, VIEW_WIDTH, BAR, 0x120e20, 200);
     font_draw(&v->font, v->r, 8, VIEW_HEIGHT - BAR + 5, error ? warn : light, text, strlen(text));
     draw_graph(v, m, VIEW_WIDTH - METER_RECENT - 8, VIEW_HEIGHT - BAR + 2, BAR - 4);

@@ -31,17 +31,21 @@ runs 1 "game: too small a budget" "$GAME" --headless --frames 10 --budget 20 "$D
 says err "game: what is needed, what is allowed" 'speech needs [0-9.]+ MiB .* the budget is 20\.0'
 
 # said NAME: characters of all that somebody said, cut short or not.
-said() { awk -v who="$1" 'index($0, who) == 1 { sub(/^[^:]*: /, ""); n += length($0) } END { print n + 0 }' "$tmp/out"; }
+said() {
+    awk -v who="$1" '
+        index($0, who) == 1 { sub(/^[^:]*: /, ""); n += length($0) }
+        END { print n + 0 }' "$tmp/out"
+}
 # figure PATTERN: the number before the pattern in the report.
 figure() { sed -n "s/.*[^0-9.]\([0-9.][0-9.]*\) $1.*/\1/p" "$tmp/out" | head -n 1; }
 
-# The walk of 12 seconds leads past everybody but one; on a slow machine they say less, never nothing.
+# A walk past everybody; on a slow machine they say less, never nothing.
 walk() { # MODE OPTION...
     mode=$1
     shift
     runs 0 "game, $mode: a walk over the square" \
-        "$GAME" --headless --frames 780 --screenshot "$tmp/$mode.bmp" "$@" "$DEMO"
-    for who in "Nan" "Will" "The Inspector" "Marie"; do
+        "$GAME" --headless --frames 960 --screenshot "$tmp/$mode.bmp" "$@" "$DEMO"
+    for who in Nan Will "The Inspector" Marie Heinrich "His echo"; do
         holds "game, $mode: $who speaks" test "$(said "$who")" -gt 8
     done
     says out "game, $mode: somebody is left in the middle of a sentence" '^[^:]* \(interrupted\): '
@@ -49,7 +53,8 @@ walk() { # MODE OPTION...
     says out "game, $mode: quiet frames" '^quiet +[1-9][0-9]* '
     says out "game, $mode: frames with generation" '^with generation +[1-9][0-9]* '
     holds "game, $mode: it takes no more memory than planned" awk '
-        /^memory: planned/ { planned = $3; taken = $(NF - 1) } END { exit !(taken > 0 && taken <= planned) }' "$tmp/out"
+        /^memory: planned/ { planned = $3; taken = $(NF - 1) }
+        END { exit !(taken > 0 && taken <= planned) }' "$tmp/out"
     # A BMP of 1280 x 720 with 24 bits, and not a blank one.
     holds "game, $mode: the picture" test "$(wc -c <"$tmp/$mode.bmp")" -ge 2764800
     holds "game, $mode: something is in it" test "$(gzip -c "$tmp/$mode.bmp" | wc -c)" -gt 60000
