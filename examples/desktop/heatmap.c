@@ -8,10 +8,10 @@
 
 #include <moe/moe.h>
 
-#define LEFT    30.0 /* room for the layers' numbers */
-#define TOP     18.0 /* room for the experts' numbers */
-#define CELL    9.0  /* a cell is at least so wide; wider ones fill the area */
-#define CELL_HI 21.0 /* height of a cell */
+#define LEFT 30.0 /* room for the layers' numbers */
+#define TOP  18.0 /* room for the experts' numbers */
+#define CELL 8.0  /* a cell is at least so wide; wider ones fill the area */
+#define MANY 16   /* from so many layers on, rows are low */
 
 struct heatmap {
     uint32_t n_rows, n_experts;
@@ -36,6 +36,8 @@ static void heatmap_free(void *p)
 
 /* --------------------------------------------------------------------------------------------- geometry */
 
+static double cell_height(const struct heatmap *h) { return h->n_rows > MANY ? 12.0 : 21.0; }
+
 static double cell_width(const struct heatmap *h, int width)
 {
     const double w = h->n_experts ? (width - LEFT - 1.0) / h->n_experts : CELL;
@@ -47,8 +49,9 @@ static bool find_cell(GtkWidget *map, double x, double y, uint32_t *row, uint32_
 {
     const struct heatmap *h = of(map);
     const double w = cell_width(h, gtk_widget_get_width(map));
-    if (x < LEFT || y < TOP || x >= LEFT + w * h->n_experts || y >= TOP + CELL_HI * h->n_rows) return false;
-    *row = (uint32_t)((y - TOP) / CELL_HI);
+    if (x < LEFT || y < TOP || x >= LEFT + w * h->n_experts || y >= TOP + cell_height(h) * h->n_rows)
+        return false;
+    *row = (uint32_t)((y - TOP) / cell_height(h));
     *expert = (uint32_t)((x - LEFT) / w);
     return *row < h->n_rows && *expert < h->n_experts;
 }
@@ -71,15 +74,14 @@ static double row_sum(const struct heatmap *h, uint32_t row)
 static void draw_numbers(GtkWidget *map, const struct heatmap *h, cairo_t *cr, double w)
 {
     const uint32_t step = w >= 17.0 ? 1 : w >= 10.0 ? 4 : 8;
-    const uint32_t lines = CELL_HI >= 12.0 ? 1 : 2;
     char text[16];
     for (uint32_t e = 0; e < h->n_experts; e += step) {
         g_snprintf(text, sizeof text, "%u", e);
         paint_text(map, cr, LEFT + w * (e + 0.5), TOP / 2.0, 0.5, text);
     }
-    for (uint32_t row = 0; row < h->n_rows; row += lines) {
+    for (uint32_t row = 0; row < h->n_rows; row++) {
         g_snprintf(text, sizeof text, "%u", h->layer[row]);
-        paint_text(map, cr, LEFT - 8.0, TOP + CELL_HI * (row + 0.5), 1.0, text);
+        paint_text(map, cr, LEFT - 8.0, TOP + cell_height(h) * (row + 0.5), 1.0, text);
     }
 }
 
@@ -95,7 +97,8 @@ static void draw(GtkDrawingArea *area, cairo_t *cr, int width, int height, void 
     for (uint32_t row = 0; row < h->n_rows; row++) {
         const double sum = row_sum(h, row);
         for (uint32_t e = 0; e < h->n_experts; e++) {
-            struct paint_cell c = {LEFT + w * e, TOP + CELL_HI * row, w, CELL_HI, 0.0, 0, false, false};
+            struct paint_cell c = {LEFT + w * e, TOP + cell_height(h) * row, w, cell_height(h), 0.0, 0, false,
+                                   false};
             c.share = sum > 0.0 ? *cell(h, row, e, false) / sum : 0.0;
             c.use = h->use[(size_t)row * h->n_experts + e];
             c.speaks = *cell(h, row, e, true) > 0.0f;
@@ -188,7 +191,7 @@ bool heatmap_press(GtkWidget *map, uint32_t row, uint32_t expert, bool free)
     const struct heatmap *h = of(map);
     if (row >= h->n_rows || expert >= h->n_experts) return false;
     press_at(map, LEFT + cell_width(h, gtk_widget_get_width(map)) * (expert + 0.5),
-             TOP + CELL_HI * (row + 0.5), free);
+             TOP + cell_height(h) * (row + 0.5), free);
     return true;
 }
 
@@ -208,7 +211,7 @@ void heatmap_set_shape(GtkWidget *map, uint32_t n_rows, uint32_t n_experts, cons
     h->share = g_new0(float, 2 * n + 1);
     h->use = g_new0(uint8_t, n + 1);
     gtk_drawing_area_set_content_width(GTK_DRAWING_AREA(map), (int)(LEFT + CELL * n_experts) + 1);
-    gtk_drawing_area_set_content_height(GTK_DRAWING_AREA(map), (int)(TOP + CELL_HI * n_rows) + 1);
+    gtk_drawing_area_set_content_height(GTK_DRAWING_AREA(map), (int)(TOP + cell_height(h) * n_rows) + 1);
     gtk_widget_queue_draw(map);
 }
 

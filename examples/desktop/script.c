@@ -109,6 +109,15 @@ static enum result do_dark(struct script *s, const char *arg)
     return DONE;
 }
 
+/* The text view's own editing, as by keys: "undo", "redo". */
+static enum result do_edit(struct script *s, const char *arg)
+{
+    char *name = g_strconcat("text.", arg, NULL);
+    const bool good = gtk_widget_activate_action(s->w->view, name, NULL);
+    g_free(name);
+    return good ? DONE : FAILED;
+}
+
 /* "temperature 0.7" and so on */
 static enum result do_set(struct script *s, const char *arg)
 {
@@ -232,6 +241,7 @@ static const struct {
     {"screenshot", do_screenshot},
     {"print", do_print},
     {"cell", do_cell},
+    {"edit", do_edit},
     {"time", do_time},
 };
 
