@@ -63,7 +63,7 @@ void page_add(struct window *w, const char *text)
 void page_done(struct window *w)
 {
     GtkTextIter begin, end;
-    gtk_text_view_set_editable(GTK_TEXT_VIEW(w->view), TRUE); /* first: its undo asks for it when it changes */
+    gtk_text_view_set_editable(GTK_TEXT_VIEW(w->view), TRUE); /* first: undo looks at it */
     gtk_text_buffer_end_user_action(w->text);
     gtk_text_buffer_get_iter_at_offset(w->text, &begin, w->begin);
     gtk_text_buffer_get_iter_at_mark(w->text, &end, w->at);

@@ -42,8 +42,8 @@ script() {
     shift 2
     cat >"$tmp/script"
     runs "$code" "$title" "$DESKTOP" "$model" --script "$tmp/script" "$@"
-    holds "$title: no complaints" awk '/CRITICAL|WARNING|ERROR/ && !/bus/ { print; bad = 1 } END { exit bad }' \
-        "$tmp/err"
+    holds "$title: no complaints" awk '/CRITICAL|WARNING|ERROR/ && !/bus/ { print; bad = 1 }
+        END { exit bad }' "$tmp/err"
 }
 
 script 0 "writing" --screenshot "$tmp/window.png" <<END
@@ -89,7 +89,8 @@ holds "writing: the same seed, the same words; another, others" awk '
                  length(text["again"]) > length(text["undone"])) }' "$tmp/out"
 says out "writing: what was written behind it stays" '^later text: Once upon a time there was The end\.$'
 if [ -f "$DEMO" ]; then # GTK joins what has no spaces with the word before
-    says out "writing: a continuation is one step for Ctrl+Z" '^step text: Once upon a time there was Or The end\.$'
+    says out "writing: a continuation is one step for Ctrl+Z" \
+        '^step text: Once upon a time there was Or The end\.$'
 else
     skip "writing: a continuation is one step for Ctrl+Z" "no bundled model"
 fi
@@ -128,7 +129,8 @@ END
 says out "stopping: it stopped" '^stopped state: Stopped after [0-9]+ tokens$'
 says out "stopping: no trouble" '^stopped trouble: none$'
 holds "stopping: at once" awk '/^stop took/ { ms = $3 } END { exit !(ms != "" && ms < 2000) }' "$tmp/out"
-holds "stopping: long before the end" awk '/state: Stopped/ { n = $5 } END { exit !(n >= 5 && n < 1500) }' "$tmp/out"
+holds "stopping: long before the end" awk '
+    /state: Stopped/ { n = $5 } END { exit !(n >= 5 && n < 1500) }' "$tmp/out"
 
 script 0 "steering" <<END
 wait
@@ -171,7 +173,8 @@ END
 holds "steering: a click bans, two force, three drop" awk '
     /^cell/ { n++; if (n <= 3) got = got $4 " " } END { exit got != "ban force drop " }' "$tmp/out"
 holds "steering: who is banned is silent, who is forced speaks" awk '
-    /^cell/ { n++; if (n == 4) ban = $5; if (n == 5) force = $5 } END { exit !(ban == 0.0 && force > 5) }' "$tmp/out"
+    /^cell/ { n++; if (n == 4) ban = $5; if (n == 5) force = $5 }
+    END { exit !(ban == 0.0 && force > 5) }' "$tmp/out"
 holds "steering: put back, loaded, let go" awk '
     /^cell/ { n++; if (n > 5) got = got $4 " " } END { exit got != "free ban force free " }' "$tmp/out"
 says out "steering: a rule" '^top1 routing: top1$'
