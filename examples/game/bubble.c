@@ -18,18 +18,6 @@ typedef struct text_line {
     size_t at, n;
 } text_line;
 
-void bubble_tidy(char *text)
-{
-    char *out = text, last = ' ';
-    for (const char *p = text; *p; p++) {
-        char c = *p == '\r' || *p == '\t' ? ' ' : *p;
-        if (c == '_' || (c == ' ' && (last == ' ' || last == '\n'))) continue;
-        if (c == '\n' && (last == '\n' || out == text)) continue;
-        last = *out++ = c;
-    }
-    *out = '\0';
-}
-
 /* Breaks text into lines at blanks and line ends. Returns their number. */
 static int wrap(const char *text, size_t n, text_line *line)
 {

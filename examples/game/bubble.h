@@ -16,9 +16,6 @@ typedef struct bubble {
     SDL_Rect box; /* set by bubble_place(): paper and label */
 } bubble;
 
-/* Makes text fit for a bubble, in place: no blanks in front, no empty lines, none of the underscores that
-   mark italics in plain text. */
-void bubble_tidy(char *text);
 /* Calculates the box: above (x, y), a little towards the middle of the view, and above the `n` boxes `taken`.
  */
 void bubble_place(bubble *b, const SDL_Rect *taken, int n);

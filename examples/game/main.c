@@ -75,9 +75,8 @@ static void report(game *g)
     else
         printf("mode: one worker thread\n");
     meter_print(&g->meter, stdout);
-    printf("speech: ready after %.0f ms; %llu tokens, %.0f per second of evaluation; %llu utterances, %llu "
-           "of them "
-           "interrupted\n",
+    printf("speech: ready after %.0f ms; %llu tokens, %.0f per second of evaluation; %llu utterances, "
+           "%llu of them interrupted\n",
            (double)st.ns_ready / 1e6, (unsigned long long)st.tokens, rate(&st),
            (unsigned long long)st.utterances, (unsigned long long)st.interrupts);
     printf("longest: %s %.2f ms\n", g->o.slice_ms > 0 ? "slice" : "from an interrupt to the worker's answer",

@@ -2,7 +2,6 @@
 /* See scene.h. Times are those of the scene: a scripted run does the same however fast the machine is. */
 #include "scene.h"
 #include "background.h"
-#include "bubble.h"
 #include <math.h>
 #include <string.h>
 
@@ -128,8 +127,7 @@ static void listen(scene *s, speech *sp, int i, double dt)
 {
     talk *t = &s->talk[i];
     int was_more = t->more;
-    t->more = speech_read(sp, i, t->text);
-    bubble_tidy(t->text);
+    speech_read(sp, i, t->text, &t->more);
     if (was_more && !t->more) note_down(s, i, "");
     show_words(t, s->pace, dt);
     speech_shown(sp, i, t->shown);

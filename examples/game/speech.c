@@ -53,12 +53,35 @@ static void longest(speech *sp, uint64_t ns)
 
 /* -------------------------------------------------------------------------- the work, on whichever thread */
 
+/* Makes text fit to be shown, in place: no blanks in front, no empty lines, none of the underscores that mark
+ * italics. */
+static void tidy(char *text)
+{
+    char *out = text, last = ' ';
+    for (const char *p = text; *p; p++) {
+        char c = *p == '\r' || *p == '\t' ? ' ' : *p;
+        if (c == '_' || (c == ' ' && (last == ' ' || last == '\n'))) continue;
+        if (c == '\n' && (last == '\n' || out == text)) continue;
+        last = *out++ = c;
+    }
+    *out = '\0';
+}
+
+/* Bytes of the words that are complete, blanks included. */
+static size_t complete(const char *text)
+{
+    size_t n = strlen(text);
+    while (n > 0 && text[n - 1] != ' ' && text[n - 1] != '\n') n--;
+    return n;
+}
+
 /* The next line, after the one served last, that can go on; NULL if none can. With the lock held. */
 static line *next_line(speech *sp)
 {
     for (int i = 1; i <= CAST_SIZE; i++) {
         line *l = &sp->line[(sp->turn + i) % CAST_SIZE];
-        if (l->wish == WISH_NONE && (!l->speaking || (sp->o.lead && strlen(l->text) > l->shown + sp->o.lead)))
+        if (l->wish == WISH_NONE &&
+            (!l->speaking || (sp->o.lead && complete(l->text) > l->shown + sp->o.lead)))
             continue;
         sp->turn = (sp->turn + i) % CAST_SIZE;
         return l;
@@ -87,11 +110,11 @@ static void serve(speech *sp, line *l, uint64_t max_ns)
     SDL_UnlockMutex(sp->lock);
     if (begin) st = voice_begin(l->v, text);
     if (st == MOE_OK) st = voice_advance(l->v, max_ns, text, &more);
+    tidy(text);
     SDL_LockMutex(sp->lock);
     sp->busy = 0;
     sp->stats.ns_eval += ns_since(start);
-    if (l->wish != WISH_NONE)
-        return; /* silenced meanwhile (and maybe begun anew): the result is not wanted */
+    if (l->wish != WISH_NONE) return; /* silenced meanwhile, maybe begun anew: the result is not wanted */
     memcpy(l->text, text, sizeof text);
     if (st == MOE_E_ABORTED) return; /* a late interrupt of an earlier utterance: the same again */
     if (st != MOE_OK) {
@@ -106,8 +129,8 @@ static void serve(speech *sp, line *l, uint64_t max_ns)
 static int work(void *user)
 {
     speech *sp = user;
-    SDL_SetThreadPriority(
-        SDL_THREAD_PRIORITY_LOW); /* frames come first; where it is refused nothing is lost */
+    /* Frames come first. Where the system refuses, nothing is lost. */
+    SDL_SetThreadPriority(SDL_THREAD_PRIORITY_LOW);
     SDL_LockMutex(sp->lock);
     while (!sp->quit) {
         line *l = next_line(sp);
@@ -124,7 +147,7 @@ int speech_frame(speech *sp)
 {
     uint64_t start = SDL_GetPerformanceCounter(), ns = 0;
     int worked;
-    SDL_LockMutex(sp->lock);
+    if (SDL_TryLockMutex(sp->lock) != 0) return 1; /* the worker has just made something */
     while (!sp->worker && ns < sp->o.slice_ns) {
         line *l = next_line(sp);
         if (!l) break;
@@ -171,19 +194,17 @@ void speech_hush(speech *sp, int i)
     SDL_UnlockMutex(sp->lock);
 }
 
-int speech_read(speech *sp, int i, char text[VOICE_TEXT_MAX])
+void speech_read(speech *sp, int i, char text[VOICE_TEXT_MAX], int *more)
 {
-    int more;
-    SDL_LockMutex(sp->lock);
+    if (SDL_TryLockMutex(sp->lock) != 0) return;
     memcpy(text, sp->line[i].text, VOICE_TEXT_MAX);
-    more = sp->line[i].speaking;
+    *more = sp->line[i].speaking;
     SDL_UnlockMutex(sp->lock);
-    return more;
 }
 
 void speech_shown(speech *sp, int i, size_t n)
 {
-    SDL_LockMutex(sp->lock);
+    if (SDL_TryLockMutex(sp->lock) != 0) return;
     if (n > sp->line[i].shown) {
         sp->line[i].shown = n;
         SDL_CondSignal(sp->wake);
@@ -194,7 +215,7 @@ void speech_shown(speech *sp, int i, size_t n)
 const char *speech_error(speech *sp)
 {
     int bad;
-    SDL_LockMutex(sp->lock);
+    if (SDL_TryLockMutex(sp->lock) != 0) return NULL;
     bad = sp->error[0] != '\0'; /* written once */
     SDL_UnlockMutex(sp->lock);
     return bad ? sp->error : NULL;

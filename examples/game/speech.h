@@ -37,9 +37,13 @@ void speech_free(speech *sp);
 void speech_say(speech *sp, int i);
 /* Cuts character i short. The text so far stays readable until the next speech_say(). */
 void speech_hush(speech *sp, int i);
-/* Copies what character i has said; 1 while more is to come, else 0. */
-int speech_read(speech *sp, int i, char text[VOICE_TEXT_MAX]);
-/* Tells how many bytes of it have been shown, so that the speaker stays `lead` bytes ahead. */
+/*
+ * Copies what character i has said; *more is 1 while more is to come, else 0. If the worker is writing at
+ * this very moment both stay as they are, until the next frame: the lock may be held by a thread of low
+ * priority that lost its CPU, and a frame must not wait for it.
+ */
+void speech_read(speech *sp, int i, char text[VOICE_TEXT_MAX], int *more);
+/* Tells how many bytes of it have been shown, so that the speaker stays `lead` bytes ahead. Likewise. */
 void speech_shown(speech *sp, int i, size_t n);
 /* Once a frame: in slices, evaluates for a while. Returns 1 if speech was worked on since the last call. */
 int speech_frame(speech *sp);
