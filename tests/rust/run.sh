@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Tests of the Rust crates, in bindings/rust:  run.sh crates | style | examples
+#
+# In: LIBMOE_LIB_DIR, the folder with the library; CARGO_TARGET_DIR. 77 means skipped, the reason is printed.
+set -eu
+skip() {
+    echo "skipped: $1"
+    exit 77
+}
+cargo=${CARGO:-cargo}
+command -v "$cargo" > /dev/null || skip 'no cargo'
+"$cargo" --version > /dev/null 2>&1 || skip 'cargo does not run'
+export LD_LIBRARY_PATH="$LIBMOE_LIB_DIR${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+export DYLD_LIBRARY_PATH="$LD_LIBRARY_PATH"
+
+case $1 in
+crates) # units, layouts, integration, examples of the documentation, what must not compile
+    exec "$cargo" test --offline --locked -j2
+    ;;
+style)
+    "$cargo" fmt --version > /dev/null 2>&1 || skip 'no rustfmt'
+    "$cargo" clippy --version > /dev/null 2>&1 || skip 'no clippy'
+    "$cargo" fmt --check
+    exec "$cargo" clippy --offline --locked -j2 --all-targets -- -D warnings
+    ;;
+examples) # the programs do what they say
+    demo=../../examples/models/demo.gguf
+    "$cargo" build -q --offline --locked -j2 --examples
+    bin=$CARGO_TARGET_DIR/debug/examples
+    text=$("$bin/generate" $demo 'Once upon a time' 20)
+    case $text in
+    'Once upon a time'?*) ;;
+    *) echo "generate: $text"; exit 1 ;;
+    esac
+    [ "$text" = "$("$bin/generate" $demo 'Once upon a time' 20)" ] || { echo 'generate: not the same twice'; exit 1; }
+    "$bin/observe" $demo 'The old sailor told a story.' | grep -c '^layer' | grep -qx 8 || { echo observe; exit 1; }
+    "$bin/policy" $demo 'The captain' | grep -q '^experts of a token in a layer: 1\.[0-9]* of 2$' ||
+        { echo policy; exit 1; }
+    "$bin/overhead" $demo 10 1 | grep -q 'us per token' || { echo overhead; exit 1; }
+    if "$bin/generate" /no/such/file.gguf x 2> /dev/null; then echo 'generate: no file, no error'; exit 1; fi
+    ;;
+*)
+    echo "what is $1?"
+    exit 2
+    ;;
+esac
