@@ -37,6 +37,7 @@ struct speech {
     int quit, busy; /* busy: an evaluation runs */
     int worked;     /* one ran since the last frame */
     speech_stats stats;
+    atomic_int failed; /* error is set */
     char error[512];
 };
 
@@ -118,8 +119,9 @@ static void serve(speech *sp, line *l, uint64_t max_ns)
     memcpy(l->text, text, sizeof text);
     if (st == MOE_E_ABORTED) return; /* a late interrupt of an earlier utterance: the same again */
     if (st != MOE_OK) {
-        if (!sp->error[0])
+        if (!atomic_load(&sp->failed))
             snprintf(sp->error, sizeof sp->error, "%s: %s", moe_status_name(st), moe_last_error());
+        atomic_store(&sp->failed, 1); /* from here on `error` does not change */
         more = 0;
     }
     sp->stats.tokens += (uint64_t)voice_made_token(l->v);
@@ -168,7 +170,7 @@ void speech_say(speech *sp, int i)
 {
     line *l = &sp->line[i];
     SDL_LockMutex(sp->lock);
-    if (!l->speaking && !sp->error[0]) {
+    if (!l->speaking && !atomic_load(&sp->failed)) {
         l->wish = WISH_BEGIN; /* also instead of a WISH_STOP: beginning gives up what there was */
         l->speaking = 1;
         l->shown = 0;
@@ -212,14 +214,7 @@ void speech_shown(speech *sp, int i, size_t n)
     SDL_UnlockMutex(sp->lock);
 }
 
-const char *speech_error(speech *sp)
-{
-    int bad;
-    if (SDL_TryLockMutex(sp->lock) != 0) return NULL;
-    bad = sp->error[0] != '\0'; /* written once */
-    SDL_UnlockMutex(sp->lock);
-    return bad ? sp->error : NULL;
-}
+const char *speech_error(speech *sp) { return atomic_load(&sp->failed) ? sp->error : NULL; }
 
 void speech_get_stats(speech *sp, speech_stats *out)
 {
