@@ -61,10 +61,21 @@ const char *moe_version_string(void)
 #define ISA_AVX512VNNI ""
 #endif
 
+#ifdef MOE_HAVE_NEON
+#define ISA_NEON " neon"
+#else
+#define ISA_NEON ""
+#endif
+#ifdef MOE_HAVE_DOTPROD
+#define ISA_DOTPROD " dotprod"
+#else
+#define ISA_DOTPROD ""
+#endif
+
 const char *moe_build_info(void)
 {
     return COMPILER ", " BUILD ", threads: " THREADS ", kernels: ref" ISA_AVX2 ISA_AVXVNNI ISA_AVX512
-                    ISA_AVX512VNNI;
+                    ISA_AVX512VNNI ISA_NEON ISA_DOTPROD;
 }
 
 int moe_has_feature(const char *name)
@@ -80,6 +91,12 @@ int moe_has_feature(const char *name)
 #endif
 #if defined(MOE_HAVE_AVXVNNI) || defined(MOE_HAVE_AVX512VNNI)
         "vnni",
+#endif
+#ifdef MOE_HAVE_NEON
+        "neon",
+#endif
+#ifdef MOE_HAVE_DOTPROD
+        "dotprod",
 #endif
     };
     for (size_t i = 0; name && i < sizeof features / sizeof features[0]; i++)

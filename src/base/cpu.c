@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Asks the CPU (cpuid) and the operating system (xgetbv: which registers it saves on a switch) what may be
- * used. Nothing is cached: a model asks once when it is opened. Source: Intel SDM vol. 1 chapter 13 and vol.
- * 2 (CPUID), AMD APM vol. 3. Other machines than x86 answer 0, which leaves the plain C kernels.
+ * used; on AArch64 asks the operating system, which alone may read the CPU's registers. Nothing is cached: a
+ * model asks once when it is opened. Sources: Intel SDM vol. 1 chapter 13 and vol. 2 (CPUID), AMD APM vol. 3;
+ * the Linux kernel's Documentation/arch/arm64/elf_hwcaps.rst. Other machines answer 0, which leaves the plain
+ * C kernels.
  */
 #include "base/cpu.h"
 
@@ -53,6 +55,32 @@ uint32_t moe__cpu_flags(void)
     if (has(l7.c, 1u << 11)) flags |= MOE_CPU_AVX512_VNNI;
     if (has(l71.a, 1u << 5)) flags |= MOE_CPU_AVX512_BF16;
     return flags;
+}
+
+#elif defined(__aarch64__) && defined(__linux__) && !defined(__AARCH64EB__)
+#include <sys/auxv.h>
+
+/* Bits of AT_HWCAP, named so that old headers do as well. */
+#define HWCAP_BIT_ASIMD (1ul << 1)
+#define HWCAP_BIT_ASIMDDP (1ul << 20)
+
+uint32_t moe__cpu_flags(void)
+{
+    const unsigned long caps = getauxval(AT_HWCAP);
+    if (!(caps & HWCAP_BIT_ASIMD)) return 0;
+    return MOE_CPU_NEON | (caps & HWCAP_BIT_ASIMDDP ? MOE_CPU_DOTPROD : 0u);
+}
+
+#elif defined(__aarch64__) && !defined(__AARCH64EB__)
+
+/* Elsewhere Advanced SIMD is part of the platform, and what the compiler may use is there. */
+uint32_t moe__cpu_flags(void)
+{
+#ifdef __ARM_FEATURE_DOTPROD
+    return MOE_CPU_NEON | MOE_CPU_DOTPROD;
+#else
+    return MOE_CPU_NEON;
+#endif
 }
 
 #else

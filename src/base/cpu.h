@@ -10,8 +10,8 @@
 #define MOE_CPU_AVX512 4u /* F, BW, DQ, VL */
 #define MOE_CPU_AVX512_VNNI 8u
 #define MOE_CPU_AVX512_BF16 16u
-#define MOE_CPU_NEON 32u
-#define MOE_CPU_DOTPROD 64u
+#define MOE_CPU_NEON 32u    /* AArch64 with Advanced SIMD */
+#define MOE_CPU_DOTPROD 64u /* SDOT, UDOT */
 
 uint32_t moe__cpu_flags(void);
 

@@ -14,6 +14,9 @@
 #if defined(MOE_HAVE_AVX2) || defined(MOE_HAVE_AVX512)
 #include "kernel/x86/x86.h"
 #endif
+#if defined(MOE_HAVE_NEON) || defined(MOE_HAVE_DOTPROD)
+#include "kernel/arm/arm.h"
+#endif
 
 /* Every slot of moe__kernels is one function pointer, so that slots can be compared by index. */
 typedef void (*any_fn)(void);
@@ -52,8 +55,18 @@ typedef struct level {
 #else
 #define IF_AVX512VNNI(fn) NULL
 #endif
+#ifdef MOE_HAVE_NEON
+#define IF_NEON(fn) fn
+#else
+#define IF_NEON(fn) NULL
+#endif
+#ifdef MOE_HAVE_DOTPROD
+#define IF_DOTPROD(fn) fn
+#else
+#define IF_DOTPROD(fn) NULL
+#endif
 
-/* Rising: a later level may replace what an earlier one set. */
+/* Rising for each kind of CPU: a later level may replace what an earlier one set. */
 static const level levels[] = {
     {"ref", 0, init_ref},
     {"avx2", MOE_CPU_AVX2, IF_AVX2(moe__kernels_init_avx2)},
@@ -61,6 +74,8 @@ static const level levels[] = {
     {"avx512", MOE_CPU_AVX2 | MOE_CPU_AVX512, IF_AVX512(moe__kernels_init_avx512)},
     {"avx512vnni", MOE_CPU_AVX2 | MOE_CPU_AVX512 | MOE_CPU_AVX512_VNNI,
      IF_AVX512VNNI(moe__kernels_init_avx512vnni)},
+    {"neon", MOE_CPU_NEON, IF_NEON(moe__kernels_init_neon)},
+    {"dotprod", MOE_CPU_NEON | MOE_CPU_DOTPROD, IF_DOTPROD(moe__kernels_init_dotprod)},
 };
 
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
@@ -88,8 +103,9 @@ static int find_level(const char *isa_max, uint32_t cpu, size_t *out)
         *out = i;
         return MOE_OK;
     }
-    return MOE_FAIL(INVALID, "unknown instruction set \"%s\"; known: ref, avx2, avxvnni, avx512, avx512vnni",
-        isa_max);
+    return MOE_FAIL(INVALID,
+                    "unknown instruction set \"%s\"; known: ref, avx2, avxvnni, avx512, avx512vnni, neon, dotprod",
+                    isa_max);
 }
 
 int moe__kernels_init(moe__kernels *k, const char *isa_max)

@@ -153,7 +153,7 @@ static const struct {
 #undef MOE_KERNEL
 };
 
-static const char *const levels[] = {"ref", "avx2", "avxvnni", "avx512", "avx512vnni"};
+static const char *const levels[] = {"ref", "avx2", "avxvnni", "avx512", "avx512vnni", "neon", "dotprod"};
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
 
 static size_t level_index(const char *name)
@@ -190,7 +190,21 @@ static int selection_ok(char *what, size_t cap)
     return 1;
 }
 
-/* moe__cpu_flags() against the compiler's own detection, which also asks the operating system. */
+#if defined(__aarch64__) && defined(__linux__)
+/* What the kernel prints about the first CPU. 0: nothing of the kind. */
+static int cpuinfo_features(int *asimd, int *dotprod)
+{
+    char line[2048] = "";
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f && fgets(line, sizeof line, f) && strncmp(line, "Features", 8) != 0) line[0] = '\0';
+    if (f) fclose(f);
+    *asimd = strstr(line, " asimd ") != NULL;
+    *dotprod = strstr(line, " asimddp") != NULL;
+    return line[0] != '\0';
+}
+#endif
+
+/* moe__cpu_flags() against the compiler's own detection or what the kernel prints. */
 static int detection_ok(void)
 {
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -202,6 +216,11 @@ static int detection_ok(void)
     const int vnni = avx512 && __builtin_cpu_supports("avx512vnni");
     return avx2 == !!(cpu & MOE_CPU_AVX2) && avx512 == !!(cpu & MOE_CPU_AVX512) &&
            vnni == !!(cpu & MOE_CPU_AVX512_VNNI);
+#elif defined(__aarch64__) && defined(__linux__)
+    const uint32_t cpu = moe__cpu_flags();
+    int asimd, dotprod;
+    if (!cpuinfo_features(&asimd, &dotprod)) return 1; /* no such file, or of another CPU: an emulator */
+    return asimd == !!(cpu & MOE_CPU_NEON) && dotprod == !!(cpu & MOE_CPU_DOTPROD);
 #else
     return 1;
 #endif

@@ -14,7 +14,7 @@
             acc = v16_pick_n(v16_fma(v16_load_n(q + d, dim - d), LDN(k + d, dim - d), acc), acc, dim - d); \
         return acc; \
     } \
-    static inline __m128 qk4_##type(const float *q, const elem *k, size_t stride, size_t dim) \
+    static inline v4 qk4_##type(const float *q, const elem *k, size_t stride, size_t dim) \
     { \
         v16 a = v16_zero(), b = a, c = a, e = a; \
         for (size_t d = 0; d < dim; d += 16) { \
@@ -31,7 +31,7 @@
     { \
         size_t i = 0; \
         if (dim % 16 == 0) \
-            for (; i + 4 <= n; i += 4) _mm_storeu_ps(s + i, qk4_##type(q, k + i * stride, stride, dim)); \
+            for (; i + 4 <= n; i += 4) v4_store(s + i, qk4_##type(q, k + i * stride, stride, dim)); \
         for (; i < n; i++) s[i] = v16_sum(qk_##type(q, k + i * stride, dim)); \
     }
 

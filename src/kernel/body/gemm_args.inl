@@ -31,7 +31,7 @@ ALWAYS_INLINE void fetch(const uint8_t *p, size_t ahead, const size_t bytes)
 {
 #pragma GCC unroll 64
     for (size_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)((uintptr_t)p + ahead + i), _MM_HINT_T1);
+        __builtin_prefetch((const char *)((uintptr_t)p + ahead + i), 0, 2);
 }
 /*
  * For n rows from `first` on, when block i of `bytes` bytes is computed. Of blocks much shorter than a cache

@@ -3,11 +3,7 @@
 
 /* Columns of one pass over the weights in the tile kernels: their sums wait in the first-level cache. */
 #define PASS_COLS 64
-#if MOE_VEC == 512
-#define TILE_COLS 8 /* columns whose sums are in registers */
-#else
-#define TILE_COLS 4
-#endif
+#define TILE_COLS VI_COLS
 
 /* The sums of a pass. */
 typedef struct pass {

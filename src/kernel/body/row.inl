@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernels over one row, written over the sixteen lanes of x86/vec.h; ref/row.c says what each computes. y may
- * be x everywhere. */
+/* Kernels over one row, written over the sixteen lanes of x86/vec.h or arm/vec.h; ref/row.c says what each
+ * computes. y may be x everywhere. */
 
 void MOE_FN(rms_norm)(float *y, const float *x, const float *w, float eps, size_t n)
 {

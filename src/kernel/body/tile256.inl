@@ -12,15 +12,15 @@
 typedef struct tile256 {
     vi q[64];     /* elements 4 i .. 4 i + 3 of each row */
     vi scale[16]; /* one per group of 16 or 32 elements, in the form that SCALED wants */
-    vi corr[8];   /* pairs of 16 bits that go with sum16[2 j], sum16[2 j + 1] */
+    vc corr[8];   /* pairs of 16 bits that go with sum16[2 j], sum16[2 j + 1] */
     vf d, dmin;
 } tile256;
 
 /* How a part (a sum of products inside a group) meets its scale. */
 enum {
-    BY_PAIRS, /* parts of `fit` vectors are below 2^15 (without VNNI both halves): a 16-bit multiply-add */
-    BY_MUL,   /* VNNI only: whole groups, 32-bit multiplication */
-    BY_SIGN   /* no VNNI, weights are signed bytes: |w| times x with the sign of w, each vector alone */
+    BY_PAIRS, /* parts of `fit` vectors are below 2^15 (with VI_PAIRS both halves): a 16-bit multiply-add */
+    BY_MUL,   /* not with VI_PAIRS: 32-bit multiplication */
+    BY_SIGN   /* with VI_PAIRS, weights are signed bytes: |w| times x with the sign of w, each vector alone */
 };
 
 /* A signed scale per lane in the form that the mode wants. */
@@ -28,10 +28,10 @@ ALWAYS_INLINE vi scale_form(vi s, const int mode)
 {
     const vi low = vi_and(s, vi_set1_32(0xffff));
     if (mode == BY_MUL) return s;
-#if MOE_VNNI
-    return low; /* a part is one 32-bit number: its upper half must not count */
-#else
+#if VI_PAIRS
     return vi_or(low, vi_sll(s, 16)); /* a part is two 16-bit sums */
+#else
+    return low; /* a part is one 32-bit number: its upper half must not count */
 #endif
 }
 
@@ -42,26 +42,23 @@ ALWAYS_INLINE void group_dot(vi *acc, const vi *q, vi scale, const int8_t *const
 {
 #pragma GCC unroll 8
     for (int v0 = 0; v0 < vecs; v0 += fit) {
-        vi part[TILE_COLS];
+        vp part[TILE_COLS];
 #pragma GCC unroll 8
         for (int v = v0; v < v0 + fit; v++) {
             const vi w = q[v];
 #pragma GCC unroll 8
             for (int c = 0; c < nc; c++) {
                 const int8_t *p = x[c] + at + 4 * v;
-#if MOE_VNNI
+#if VI_DOT
                 part[c] = vi_dot_bcast(v == v0 ? vi_zero() : part[c], w, p);
 #else
-                const vi b = vi_bcast32(p),
-                         m = mode == BY_SIGN ? vi_maddubs(vi_abs8(w), vi_sign8(b, w)) : vi_maddubs(w, b);
-                part[c] = v == v0 ? m : vi_add16(part[c], m);
+                const vi b = vi_bcast32(p);
+                part[c] = v == v0 ? vp_first(w, b, mode == BY_SIGN) : vp_more(part[c], w, b);
 #endif
             }
         }
 #pragma GCC unroll 8
-        for (int c = 0; c < nc; c++)
-            acc[c] =
-                mode == BY_MUL ? vi_add(acc[c], vi_mul(part[c], scale)) : vi_dot16(acc[c], part[c], scale);
+        for (int c = 0; c < nc; c++) acc[c] = vp_scaled(acc[c], part[c], scale, mode == BY_MUL);
     }
 }
 
@@ -95,7 +92,7 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
         if (has_min || offset_bits) {
             vi corr = vi_zero();
 #pragma GCC unroll 8
-            for (int j = 0; j < 8; j++) corr = vi_dot16(corr, t->corr[j], vi_bcast32(&a->sum16[2 * j]));
+            for (int j = 0; j < 8; j++) corr = vi_corr(corr, t->corr[j], &a->sum16[2 * j]);
             if (has_min)
                 vf_store(summ, vf_fma(vf_mul(t->dmin, dx), vf_from(corr), vf_load(summ)));
             else

@@ -12,9 +12,9 @@ typedef struct tile32 {
     vf d, m;
 } tile32;
 
-/* How products are summed without VNNI. */
+/* How products are summed without VI_DOT. */
 enum {
-    BY_PAIRS, /* unsigned weights; `fit` vectors of pairs stay below 2^15 */
+    BY_PAIRS, /* `fit` vectors of pairs stay below 2^15; on x86 unsigned weights */
     BY_SIGN   /* signed weights: |w| times x with the sign of w, each vector alone */
 };
 
@@ -22,30 +22,27 @@ enum {
 ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, const int fit, const int mode,
                              const int offset, const int nc)
 {
-    const vi minus = vi_set1_32(-offset & 0xffff);
 #pragma GCC unroll 8
-    for (int c = 0; c < nc; c++) /* the sum of x fits 16 bits: 32 * 127 */
-        sum[c] = offset ? vi_dot16(vi_zero(), vi_bcast32(&x[c]->sum), minus) : vi_zero();
+    for (int c = 0; c < nc; c++) sum[c] = offset ? vi_bcast_times(&x[c]->sum, -offset) : vi_zero();
 #pragma GCC unroll 8
     for (int v0 = 0; v0 < 8; v0 += fit) {
-#if MOE_VNNI
+#if VI_DOT
         (void)mode;
 #pragma GCC unroll 8
         for (int v = v0; v < v0 + fit; v++)
 #pragma GCC unroll 8
             for (int c = 0; c < nc; c++) sum[c] = vi_dot_bcast(sum[c], q[v], x[c]->q + 4 * v);
 #else
-        vi part[TILE_COLS];
+        vp part[TILE_COLS];
 #pragma GCC unroll 8
         for (int v = v0; v < v0 + fit; v++)
 #pragma GCC unroll 8
             for (int c = 0; c < nc; c++) {
-                const vi w = q[v], b = vi_bcast32(x[c]->q + 4 * v);
-                const vi m = mode == BY_SIGN ? vi_maddubs(vi_abs8(w), vi_sign8(b, w)) : vi_maddubs(w, b);
-                part[c] = v == v0 ? m : vi_add16(part[c], m);
+                const vi b = vi_bcast32(x[c]->q + 4 * v);
+                part[c] = v == v0 ? vp_first(q[v], b, mode == BY_SIGN) : vp_more(part[c], q[v], b);
             }
 #pragma GCC unroll 8
-        for (int c = 0; c < nc; c++) sum[c] = vi_dot16(sum[c], part[c], vi_set1_32(0x10001));
+        for (int c = 0; c < nc; c++) sum[c] = vp_sum(sum[c], part[c]);
 #endif
     }
 }
@@ -175,10 +172,10 @@ ALWAYS_INLINE void unpack_q5_1(tile32 *t, const uint8_t *const *row, size_t off)
     unpack_fifth(t->q, row, off + offsetof(moe__q5_1, qh));
 }
 
-/* With VNNI stored plus 128, else as they are. */
+/* With VNNI stored plus 128 (VI_FLIP), else as they are. */
 ALWAYS_INLINE void unpack_q8_0(tile32 *t, const uint8_t *const *row, size_t off)
 {
-    const vi flip = vi_set1_8(MOE_VNNI ? 0x80 : 0);
+    const vi flip = vi_set1_8(VI_FLIP);
     t->d = vf_rows_half(row, off + offsetof(moe__q8_0, d));
     vi_rows16(row, off + offsetof(moe__q8_0, qs), t->q);
     vi_rows16(row, off + offsetof(moe__q8_0, qs) + 16, t->q + 4);
@@ -188,17 +185,17 @@ ALWAYS_INLINE void unpack_q8_0(tile32 *t, const uint8_t *const *row, size_t off)
 
 ALWAYS_INLINE void unpack_iq4_nl(tile32 *t, const uint8_t *const *row, size_t off)
 {
-    const vi levels = vi_xor(vi_bcast128(moe__iq4_levels), vi_set1_8(MOE_VNNI ? 0x80 : 0));
+    const vi levels = vi_xor(vi_bcast128(moe__iq4_levels), vi_set1_8(VI_FLIP));
     t->d = vf_rows_half(row, off + offsetof(moe__iq4_nl, d));
     unpack_nibbles(t->q, row, off + offsetof(moe__iq4_nl, qs));
 #pragma GCC unroll 8
     for (int k = 0; k < 8; k++) t->q[k] = vi_shuffle8(levels, t->q[k]);
 }
 
-/* Stored plus 12. */
+/* On x86 stored plus 12. */
 ALWAYS_INLINE void unpack_mxfp4(tile32 *t, const uint8_t *const *row, size_t off)
 {
-    const vi levels = vi_add8(vi_bcast128(moe__fp4_levels), vi_set1_8(12));
+    const vi levels = vi_add8(vi_bcast128(moe__fp4_levels), vi_set1_8(VI_PLUS(12)));
     float d[VI_LANES];
     for (int r = 0; r < VI_LANES; r++) d[r] = moe__e8m0_half(row[r][off]);
     t->d = vf_load(d);

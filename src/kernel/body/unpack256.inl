@@ -17,7 +17,7 @@ ALWAYS_INLINE vi byte_pair(vi x, int k)
     return vi_shuffle8(x, vi_add(vi_bcast128(idx), vi_set1_32(k | k << 16)));
 }
 /* The same as a scale: what scale_form() makes of it. */
-ALWAYS_INLINE vi byte_scale(vi x, int k) { return MOE_VNNI ? byte_alone(x, k) : byte_pair(x, k); }
+ALWAYS_INLINE vi byte_scale(vi x, int k) { return VI_PAIRS ? byte_pair(x, k) : byte_alone(x, k); }
 ALWAYS_INLINE vi byte_signed(vi x, int k) { return vi_sra(vi_sll(x, 24 - 8 * k), 24); }
 /* Two signed numbers as a pair of 16-bit numbers. */
 ALWAYS_INLINE vi pair(vi lo, vi hi) { return vi_or(vi_and(lo, vi_set1_32(0xffff)), vi_sll(hi, 16)); }
@@ -35,8 +35,8 @@ ALWAYS_INLINE void unpack_scale_min(tile256 *t, const vi s[4])
     for (int k = 0; k < 4; k++) {
         t->scale[k] = byte_scale(scale_lo, k);
         t->scale[k + 4] = byte_scale(scale_hi, k);
-        t->corr[k] = byte_pair(min_lo, k);
-        t->corr[k + 4] = byte_pair(min_hi, k);
+        t->corr[k] = vc_make(byte_pair(min_lo, k));
+        t->corr[k + 4] = vc_make(byte_pair(min_hi, k));
     }
 }
 
@@ -91,7 +91,7 @@ ALWAYS_INLINE void unpack_scales16(tile256 *t, const vi s[4], int minus, const i
                  b = vi_sub(byte_signed(s[j / 2], j % 2 * 2 + 1), m);
         t->scale[2 * j] = scale_form(a, mode);
         t->scale[2 * j + 1] = scale_form(b, mode);
-        t->corr[j] = pair(a, b);
+        t->corr[j] = vc_make(pair(a, b));
     }
 }
 
@@ -131,7 +131,7 @@ ALWAYS_INLINE void unpack_q2_k(tile256 *t, const uint8_t *const *row, size_t off
         const vi lo = vi_and(s[j / 2], m4), hi = vi_and(vi_srl(s[j / 2], 4), m4);
         t->scale[2 * j] = byte_scale(lo, j % 2 * 2);
         t->scale[2 * j + 1] = byte_scale(lo, j % 2 * 2 + 1);
-        t->corr[j] = pair(byte_alone(hi, j % 2 * 2), byte_alone(hi, j % 2 * 2 + 1));
+        t->corr[j] = vc_make(pair(byte_alone(hi, j % 2 * 2), byte_alone(hi, j % 2 * 2 + 1)));
     }
     for (int i = 0; i < 4; i++) {
         vi v[4], *q = t->q + i / 2 * 32 + i % 2 * 4;
@@ -175,11 +175,11 @@ ALWAYS_INLINE void unpack_q3_k(tile256 *t, const uint8_t *const *row, size_t off
     }
 }
 
-/* With VNNI the levels are stored plus 128, else as they are. */
+/* With VNNI the levels are stored plus 128 (VI_FLIP), else as they are. */
 ALWAYS_INLINE void unpack_iq4_xs(tile256 *t, const uint8_t *const *row, size_t off, const int mode)
 {
     const vi m4 = vi_set1_8(15),
-             levels = vi_xor(vi_bcast128(moe__iq4_levels), vi_set1_8(mode == BY_SIGN ? 0 : 0x80));
+             levels = vi_xor(vi_bcast128(moe__iq4_levels), vi_set1_8(mode == BY_SIGN ? 0 : VI_FLIP));
     vi s[4];
     vi_rows16(row, off, s); /* d and upper bits, low nibbles, quants */
     t->d = vf_low_halves(vi_and(s[0], vi_set1_32(0xffff)));
@@ -189,7 +189,7 @@ ALWAYS_INLINE void unpack_iq4_xs(tile256 *t, const uint8_t *const *row, size_t o
                  hi = vi_and(vi_srl(s[0], 16 + 2 * j), vi_set1_32(3));
         const vi v = vi_sub(vi_or(lo, vi_sll(hi, 4)), vi_set1_32(32));
         t->scale[j] = scale_form(v, mode);
-        t->corr[j] = pair(v, v);
+        t->corr[j] = vc_make(pair(v, v));
     }
     for (int i = 0; i < 8; i++) {
         vi v[4], *q = t->q + 8 * i;

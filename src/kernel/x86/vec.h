@@ -27,8 +27,12 @@ static inline float v16_sum(v16 v)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
-/* The same for four vectors at once: lane i is the sum of the i-th. */
-static inline __m128 v16_sum4(v16 a, v16 b, v16 c, v16 d)
+/* Four floats. */
+typedef __m128 v4;
+static inline void v4_store(float *p, v4 v) { _mm_storeu_ps(p, v); }
+
+/* The sums of four vectors at once: lane i is the sum of the i-th. */
+static inline v4 v16_sum4(v16 a, v16 b, v16 c, v16 d)
 {
     const __m128 fa = v16_fold4(a), fb = v16_fold4(b), fc = v16_fold4(c), fd = v16_fold4(d);
     const __m128 ab = _mm_add_ps(_mm_movelh_ps(fa, fb), _mm_movehl_ps(fb, fa)); /* a0+a2 a1+a3 b0+b2 b1+b3 */
@@ -36,21 +40,28 @@ static inline __m128 v16_sum4(v16 a, v16 b, v16 c, v16 d)
     return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xdd));
 }
 
-/* See moe__exp1. */
-static inline v16 v16_exp(v16 x)
+/* Bits of |x|: maxima of several vectors (v16_absmax), then the largest of them. */
+typedef __m256i v16_maxima;
+static inline v16_maxima v16_maxima_zero(void) { return _mm256_setzero_si256(); }
+static inline uint32_t v16_maxima_top(v16_maxima m)
 {
-    x = v16_max(v16_set1(MOE_EXP_LO), x);
-    x = v16_min(v16_set1(MOE_EXP_HI), x);
-    const v16 t = v16_fma(x, v16_set1(MOE_EXP_LOG2E), v16_set1(MOE_EXP_MAGIC));
-    const v16 n = v16_sub(t, v16_set1(MOE_EXP_MAGIC));
-    v16 r = v16_fma(n, v16_set1(-MOE_EXP_LN2_HI), x);
-    r = v16_fma(n, v16_set1(-MOE_EXP_LN2_LO), r);
-    v16 q = v16_fma(v16_set1(MOE_EXP_C6), r, v16_set1(MOE_EXP_C5));
-    q = v16_fma(q, r, v16_set1(MOE_EXP_C4));
-    q = v16_fma(q, r, v16_set1(MOE_EXP_C3));
-    q = v16_fma(q, r, v16_set1(MOE_EXP_C2));
-    const v16 p = v16_add(v16_set1(1.0f), v16_fma(q, v16_mul(r, r), r));
-    return v16_scale2(p, t, n);
+    __m128i t = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+    t = _mm_max_epu32(t, _mm_shuffle_epi32(t, 0x4e));
+    t = _mm_max_epu32(t, _mm_shuffle_epi32(t, 0xb1));
+    return (uint32_t)_mm_cvtsi128_si32(t);
 }
+
+/* Sixteen signed bytes and their sum. */
+typedef __m128i b16;
+static inline b16 b16_zero(void) { return _mm_setzero_si128(); }
+static inline void b16_store(int8_t *p, b16 q) { _mm_storeu_si128((__m128i *)p, q); }
+static inline int b16_sum(b16 q)
+{
+    const __m128i s = _mm_madd_epi16(_mm_maddubs_epi16(_mm_set1_epi8(1), q), _mm_set1_epi16(1));
+    const __m128i t = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
+}
+
+#include "kernel/body/exp.inl"
 
 #endif

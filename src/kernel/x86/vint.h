@@ -20,6 +20,13 @@
 #error "this level needs -mavxvnni"
 #endif
 
+/* What bodies ask. */
+#define VI_DOT     MOE_VNNI                 /* sums of four products at once, in 32 bits */
+#define VI_PAIRS   !MOE_VNNI                /* else a part is two 16-bit sums that meet a scale each */
+#define VI_FLIP    (MOE_VNNI ? 0x80 : 0)    /* what makes signed weights unsigned, by xor, where they must be */
+#define VI_PLUS(n) (n)                      /* or by addition */
+#define VI_COLS    (MOE_VEC == 512 ? 8 : 4) /* columns whose sums are in registers */
+
 typedef int32_t __attribute__((may_alias)) alias_i32;
 typedef int32_t __attribute__((may_alias, aligned(1))) alias_i32_any;
 
@@ -221,6 +228,34 @@ ALWAYS_INLINE __m256i ymm_dot(__m256i acc, __m256i w, __m256i x) { return vi_dot
 #else
 ALWAYS_INLINE vi vi_dot16(vi acc, vi x, vi y) { return vi_add(acc, vi_madd16(x, y)); }
 #endif
+
+/* factor times the number at p, which fits 16 bits. */
+ALWAYS_INLINE vi vi_bcast_times(const int32_t *p, const int factor)
+{
+    return vi_dot16(vi_zero(), vi_bcast32(p), vi_set1_32(factor & 0xffff));
+}
+/* Pairs of 16 bits in each lane, made to be multiplied by two numbers that are the same for all lanes. */
+typedef vi vc;
+static inline vc vc_make(vi pairs) { return pairs; }
+ALWAYS_INLINE vi vi_corr(vi acc, vc pairs, const int16_t *two)
+{
+    return vi_dot16(acc, pairs, vi_bcast32(two));
+}
+
+/* A part: products of some dwords of weights with one of x each, summed but not yet scaled. */
+typedef vi vp;
+#if !MOE_VNNI
+ALWAYS_INLINE vp vp_first(vi w, vi x, const int by_sign)
+{
+    return by_sign ? vi_maddubs(vi_abs8(w), vi_sign8(x, w)) : vi_maddubs(w, x);
+}
+ALWAYS_INLINE vp vp_more(vp part, vi w, vi x) { return vi_add16(part, vi_maddubs(w, x)); }
+ALWAYS_INLINE vi vp_sum(vi acc, vp part) { return vi_dot16(acc, part, vi_set1_32(0x10001)); }
+#endif
+ALWAYS_INLINE vi vp_scaled(vi acc, vp part, vi scale, const int by_mul)
+{
+    return by_mul ? vi_add(acc, vi_mul(part, scale)) : vi_dot16(acc, part, scale);
+}
 
 /* Eight vectors of eight lanes: lane i of the result is the sum of the i-th. */
 static inline __m256i ymm_sum8(const __m256i s[8])

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* The tables of the AArch64 levels: which slots each one fills. Compiled for the base architecture. */
+#include "kernel/arm/arm.h"
+
+#define MOE_KERNEL(name, ret, args, doc) \
+    ret moe__neon_##name args; \
+    ret moe__dotprod_##name args;
+#include "kernel/kernels.def"
+#undef MOE_KERNEL
+
+#ifdef MOE_HAVE_NEON
+/* Every kernel has a version for NEON. */
+void moe__kernels_init_neon(moe__kernels *k)
+{
+#define MOE_KERNEL(name, ret, args, doc) k->name = moe__neon_##name;
+#include "kernel/kernels.def"
+#undef MOE_KERNEL
+}
+#endif
+
+#ifdef MOE_HAVE_DOTPROD
+void moe__kernels_init_dotprod(moe__kernels *k)
+{
+    k->gemm_q4_0 = moe__dotprod_gemm_q4_0;
+    k->gemm_q4_1 = moe__dotprod_gemm_q4_1;
+    k->gemm_q5_0 = moe__dotprod_gemm_q5_0;
+    k->gemm_q5_1 = moe__dotprod_gemm_q5_1;
+    k->gemm_q8_0 = moe__dotprod_gemm_q8_0;
+    k->gemm_iq4_nl = moe__dotprod_gemm_iq4_nl;
+    k->gemm_mxfp4 = moe__dotprod_gemm_mxfp4;
+    k->gemm_q2_k = moe__dotprod_gemm_q2_k;
+    k->gemm_q3_k = moe__dotprod_gemm_q3_k;
+    k->gemm_q4_k = moe__dotprod_gemm_q4_k;
+    k->gemm_q5_k = moe__dotprod_gemm_q5_k;
+    k->gemm_q6_k = moe__dotprod_gemm_q6_k;
+    k->gemm_iq4_xs = moe__dotprod_gemm_iq4_xs;
+}
+#endif
