@@ -65,4 +65,10 @@ runs 0 "09_batch_server" "$EXAMPLES/09_batch_server" "$model" 8
 says out "09_batch_server: the company does not matter" 'says the same'
 runs 0 "11_own_file" "$EXAMPLES/11_own_file" "$model"
 says out "11_own_file: from the archive as from the file" 'the same logits'
+if [ -x "$EXAMPLES/13_cpp" ]; then
+    runs 0 "13_cpp" "$EXAMPLES/13_cpp" "$model"
+    says out "13_cpp: a next token" 'most likely comes [0-9]+'
+    runs 1 "13_cpp: a failure is an exception" "$EXAMPLES/13_cpp" "$tmp/none.gguf"
+    says err "13_cpp: with the library's message" 'none.gguf'
+fi
 finish
