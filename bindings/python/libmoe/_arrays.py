@@ -270,7 +270,8 @@ def _array_class(np: Any) -> Any:
         return method
 
     special = ["__getitem__", "__setitem__", "__contains__", "__float__", "__int__", "__bool__", "__index__",
-               "__complex__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__format__"]
+               "__complex__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__format__",
+               "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"]  # NumPy 1 keeps quiet about errors in these
     for name in special + [n for n in dir(plain) if not n.startswith("_") and callable(getattr(plain, n))]:
         if name not in ("view", "setflags"):  # these act on the array object itself
             setattr(ArrayView, name, checked(name))
