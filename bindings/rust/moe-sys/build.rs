@@ -105,8 +105,13 @@ const STRICT: &[&str] = &[
     "-DMOE_BUILDING",
 ];
 
-/// Instruction set, its flags, bits of a vector, whether it has the int8 dot product, files.
-type Level = (&'static str, &'static [&'static str], u32, u32, &'static [&'static str]);
+/// The kernels of one instruction set, as in src/kernel/*/meson.build.
+struct Level {
+    name: &'static str,
+    flags: &'static [&'static str],
+    defines: &'static [&'static str],
+    files: &'static [&'static str],
+}
 const AVX2: &[&str] = &["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"];
 const AVX2_VNNI: &[&str] = &["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mavxvnni"];
 const AVX512: &[&str] =
@@ -125,12 +130,30 @@ const AVX512_VNNI: &[&str] = &[
 ];
 const FLOAT_AND_INT: &[&str] = &["row", "gemm_f", "gemm_32", "gemm_256"];
 const INT: &[&str] = &["gemm_32", "gemm_256"];
-const LEVELS: &[Level] = &[
-    ("avx2", AVX2, 256, 0, FLOAT_AND_INT),
-    ("avxvnni", AVX2_VNNI, 256, 1, INT),
-    ("avx512", AVX512, 512, 0, FLOAT_AND_INT),
-    ("avx512vnni", AVX512_VNNI, 512, 1, INT),
+const X86: &[Level] = &[
+    Level { name: "avx2", flags: AVX2, defines: &["-DMOE_VEC=256", "-DMOE_VNNI=0"], files: FLOAT_AND_INT },
+    Level { name: "avxvnni", flags: AVX2_VNNI, defines: &["-DMOE_VEC=256", "-DMOE_VNNI=1"], files: INT },
+    Level {
+        name: "avx512",
+        flags: AVX512,
+        defines: &["-DMOE_VEC=512", "-DMOE_VNNI=0"],
+        files: FLOAT_AND_INT,
+    },
+    Level { name: "avx512vnni", flags: AVX512_VNNI, defines: &["-DMOE_VEC=512", "-DMOE_VNNI=1"], files: INT },
 ];
+const ARM: &[Level] = &[
+    Level { name: "neon", flags: &[], defines: &["-DMOE_DOT=0"], files: FLOAT_AND_INT },
+    Level { name: "dotprod", flags: &["-march=armv8.2-a+dotprod"], defines: &["-DMOE_DOT=1"], files: INT },
+];
+
+/// Folder in src/kernel and levels of the target.
+fn levels() -> (&'static str, &'static [Level]) {
+    match (target("ARCH").as_str(), target("ENDIAN").as_str()) {
+        ("x86_64", _) => ("x86", X86),
+        ("aarch64", "little") => ("arm", ARM),
+        _ => ("ref", &[]), // plain C, which every build has
+    }
+}
 
 struct Compiler {
     program: OsString,
@@ -188,8 +211,18 @@ impl Compiler {
     }
 }
 
-fn gnu(triple: &str) -> String {
-    triple.replace("-unknown-", "-").replace("-pc-windows-gnu", "-w64-mingw32")
+/// A program of the C toolchain: `NAME_<target>`, `NAME`, else the system's, with the target's prefix if that is another.
+fn tool(name: &str, native: &str, cross: &str) -> OsString {
+    let triple = env::var("TARGET").unwrap_or_default();
+    let of_target = format!("{name}_{}", triple.replace('-', "_"));
+    println!("cargo:rerun-if-env-changed={of_target}");
+    env::var_os(of_target).or_else(|| env::var_os(name)).unwrap_or_else(|| {
+        if triple == env::var("HOST").unwrap_or_default() {
+            return native.into();
+        }
+        let prefix = triple.replace("-unknown-", "-").replace("-pc-windows-gnu", "-w64-mingw32");
+        format!("{prefix}-{cross}").into()
+    })
 }
 
 fn target(what: &str) -> String {
@@ -212,26 +245,21 @@ fn sources() -> Result<PathBuf, String> {
 /// What is compiled: the one-file build, and the kernels of the instruction sets that the compiler knows.
 fn jobs(root: &Path, cc: &Compiler) -> Vec<(PathBuf, String, Vec<String>)> {
     let src = root.join("src");
-    let x86 = src.join("kernel/x86");
+    let (folder, levels) = levels();
+    let folder = src.join("kernel").join(folder);
     let mut have = Vec::new();
     let mut jobs = Vec::new();
-    if target("ARCH") == "x86_64" {
-        for (level, flags, bits, vnni, files) in LEVELS.iter().filter(|l| cc.takes(l.1)) {
-            have.push(format!("-DMOE_HAVE_{}", level.to_uppercase()));
-            for file in files.iter() {
-                let mut args: Vec<String> = flags.iter().map(|f| f.to_string()).collect();
-                args.extend([
-                    "-O3".into(),
-                    format!("-DMOE_ISA={level}"),
-                    format!("-DMOE_VEC={bits}"),
-                    format!("-DMOE_VNNI={vnni}"),
-                ]);
-                jobs.push((x86.join(format!("{file}.c")), format!("{level}_{file}.o"), args));
-            }
+    for level in levels.iter().filter(|l| cc.takes(l.flags)) {
+        have.push(format!("-DMOE_HAVE_{}", level.name.to_uppercase()));
+        for file in level.files {
+            let mut args: Vec<String> =
+                level.flags.iter().chain(level.defines).map(|f| f.to_string()).collect();
+            args.extend(["-O3".into(), format!("-DMOE_ISA={}", level.name)]);
+            jobs.push((folder.join(format!("{file}.c")), format!("{}_{file}.o", level.name), args));
         }
     }
     if !have.is_empty() {
-        jobs.push((x86.join("init.c"), "init.o".into(), have.clone()));
+        jobs.push((folder.join("init.c"), "init.o".into(), have.clone()));
     }
     jobs.insert(0, (src.join("moe_all.c"), "moe_all.o".into(), have));
     jobs
@@ -259,7 +287,7 @@ fn build_library(out: &Path) -> Result<(), String> {
     }
     let archive = out.join("libmoe.a");
     let _ = fs::remove_file(&archive);
-    let ar = env::var_os("AR").unwrap_or_else(|| OsString::from("ar"));
+    let ar = tool("AR", "ar", "ar");
     let status = Command::new(&ar).arg("crs").arg(&archive).args(&objects).status();
     if !status.map_err(|e| format!("{} cannot be run: {e}", ar.to_string_lossy()))?.success() {
         return Err(format!("{} cannot write {}", ar.to_string_lossy(), archive.display()));

@@ -33,12 +33,19 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Stash>>> = const { RefCell::new(None) };
 }
 
-/// The first thing kept counts. A payload that is not kept is leaked: dropping it could panic.
+/// The first thing kept counts.
 fn keep_first(place: &mut Option<Pending>, new: Pending) {
     if place.is_none() {
         *place = Some(new);
     } else {
-        std::mem::forget(new);
+        discard(new);
+    }
+}
+
+/// Drops what nobody will hear of. That may panic in turn, in which case the new payload is leaked.
+fn discard(pending: Pending) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(pending))) {
+        std::mem::forget(payload);
     }
 }
 
@@ -75,9 +82,9 @@ pub(crate) fn current_stash() -> Arc<Stash> {
 
 /// [`guarded`] for a session: policies made during the call use its stash.
 pub(crate) fn guarded_in(stash: &Arc<Stash>, call: impl FnOnce() -> c_int) -> Result<()> {
-    let before = CURRENT.with(|c| c.replace(Some(Arc::clone(stash))));
+    let before = CURRENT.try_with(|c| c.replace(Some(Arc::clone(stash)))).unwrap_or(None);
     let (status, pending) = run(call);
-    CURRENT.with(|c| *c.borrow_mut() = before);
+    let _ = CURRENT.try_with(|c| c.replace(before));
     settle(status, stash.take().or(pending))
 }
 
@@ -95,7 +102,7 @@ pub(crate) fn guarded_drop(stash: Option<&Stash>, call: impl FnOnce()) {
     });
     match stash.and_then(Stash::take).or(pending) {
         Some(Pending::Panic(payload)) if !std::thread::panicking() => resume_unwind(payload),
-        Some(other) => std::mem::forget(other),
+        Some(other) => discard(other),
         None => {}
     }
 }
@@ -154,8 +161,7 @@ fn attempt<R: Outcome>(call: impl FnOnce() -> R) -> std::result::Result<(), (c_i
 
 fn keep_here(new: Pending) {
     if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
-        std::mem::forget(new); // a thread of the library's: the status alone tells
-        return;
+        return discard(new); // a thread of the library's: the status alone tells
     }
     let mut new = Some(new);
     let _ = PENDING.try_with(|p| {
@@ -163,7 +169,9 @@ fn keep_here(new: Pending) {
             keep_first(&mut p.borrow_mut(), new);
         }
     });
-    std::mem::forget(new);
+    if let Some(new) = new {
+        discard(new);
+    }
 }
 
 /// Runs a closure on behalf of C: a status, never a panic.

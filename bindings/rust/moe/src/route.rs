@@ -542,7 +542,7 @@ impl<'s> Router<'s> {
     ///
     /// What a policy captures must own it:
     ///
-    /// ```compile_fail,E0597
+    /// ```compile_fail,E0373
     /// # fn main() -> moe::Result<()> {
     /// # let mut session = moe::Model::open("model.gguf")?.session()?;
     /// {

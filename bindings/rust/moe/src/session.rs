@@ -233,7 +233,8 @@ struct Handle(Mutex<Option<Shared>>);
 pub struct Interrupt(Arc<Handle>);
 
 impl Interrupt {
-    /// Stops the evaluation that runs, or if none runs the next one, with [`Status::Aborted`].
+    /// Stops the evaluation that runs, or if none runs the next one, with [`Status::Aborted`]. It takes a lock, so it is
+    /// not for signal handlers.
     pub fn interrupt(&self) {
         let place = self.0 .0.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(session) = *place {
