@@ -163,13 +163,7 @@ struct Compiler {
 
 impl Compiler {
     fn new(root: &Path, out: &Path) -> Compiler {
-        let triple = env::var("TARGET").unwrap_or_default();
-        let cross = triple != env::var("HOST").unwrap_or_default();
-        let program = env::var_os(format!("CC_{}", triple.replace('-', "_")))
-            .or_else(|| env::var_os("CC"))
-            .unwrap_or_else(|| {
-                OsString::from(if cross { format!("{}-gcc", gnu(&triple)) } else { "cc".into() })
-            });
+        let program = tool("CC", "cc", "gcc");
         let mut flags: Vec<String> = STRICT.iter().map(|f| f.to_string()).collect();
         flags.push(format!("-I{}", root.join("include").display()));
         flags.push(format!("-I{}", root.join("src").display()));
