@@ -141,6 +141,8 @@ fn progress_readers_writers_sources() {
     let path = tiny("qwen3moe.gguf");
     let open = || Model::options().mmap(false).progress(|_| -> () { panic!("while loading") }).open(&path);
     assert_eq!(panic_of(open), "while loading");
+    let folder = Folder::new();
+    let never = folder.file("never");
     let quantize = || moe::Quantize::new("F16").progress(|_| -> () { panic!("small") }).run(&path, &never);
     assert_eq!(panic_of(quantize), "small");
     assert!(!never.exists());
