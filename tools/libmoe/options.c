@@ -40,7 +40,8 @@ static const char g_model[] = "Model", g_text[] = "Text", g_sample[] = "Sampling
 const struct option options[] = {
     VALUE("model", 'm', CMD_ALL & ~CMD_QUANTIZE, KIND_FILE, model, g_model, "FILE", NULL,
          "GGUF file to use (the first of a split set opens all); without it the bundled model"),
-    CHOICE("isa", 0, CMD_EVAL | CMD_BENCH, isa, g_model, "LEVEL", NULL, "ref avx2 avxvnni avx512 avx512vnni",
+    CHOICE("isa", 0, CMD_EVAL | CMD_BENCH, isa, g_model, "LEVEL", NULL,
+           "ref avx2 avxvnni avx512 avx512vnni neon dotprod",
          "highest instruction set to use; without it the best of this machine"),
     FLAG("no-mmap", 0, CMD_LOAD, no_mmap, g_model, "read the file into memory instead of mapping it"),
     FLAG("resident", 0, CMD_LOAD, resident, g_model, "copy all experts into private memory when opening"),
