@@ -7,3 +7,5 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 abidw --exported-interfaces-only --drop-private-types --headers-dir "$root/include/moe" \
     --type-id-style hash --no-elf-needed --no-show-locs --no-comp-dir-path --no-corpus-path \
     --out-file "$2" "$1"
+# Paths from the build folder to the sources: only what lies below the root is the same everywhere.
+sed -i -E "s#path='[^']*/(src|include)/#path='\1/#g" "$2"
