@@ -20,6 +20,7 @@ Lines of a case, numbers in 1/1024 unless they are counts, ids or weights:
 """
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -266,7 +267,8 @@ def main():
         with open(os.path.join(folder, "route.vec"), "w", encoding="ascii") as out:
             again = generate(args.cases, args.seed + 1, out)
         print(f"# {args.cases} cases, {again} drawn again", flush=True)
-        return subprocess.run([args.check, folder], check=False).returncode
+        emulator = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
+        return subprocess.run([*emulator, args.check, folder], check=False).returncode
 
 
 if __name__ == "__main__":

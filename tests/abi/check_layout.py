@@ -4,13 +4,16 @@
 size of every member). Until 1.0 a change needs a new MOE_API_VERSION and tests/abi/update.sh; from 1.0 members are
 only added at the end."""
 import difflib
+import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
 
 def main():
-    found = subprocess.run([sys.argv[1]], check=True, capture_output=True, text=True).stdout.splitlines()
+    emulator = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
+    found = subprocess.run([*emulator, sys.argv[1]], check=True, capture_output=True, text=True).stdout.splitlines()
     path = pathlib.Path(sys.argv[2])
     if not path.exists():
         print(f"no table for this machine: {path.name}")
