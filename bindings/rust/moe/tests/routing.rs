@@ -77,6 +77,14 @@ fn uses_numbers_limits_overrides() {
     s.router(1).unwrap().clear_values(Edit::SelectBias).unwrap();
     assert_eq!(logits(&mut s), native);
 
+    s.expert(1, 3).unwrap().set_value(Edit::SelectBias, 1000.0).unwrap();
+    assert_eq!(s.router_ref(1).unwrap().expert_ref(3).unwrap().info().unwrap().select_bias, 1000.0);
+    assert!(chosen(&mut s, 1).iter().all(|r| r[0] == 3));
+    let e = s.expert(1, 3).unwrap().set_value(Edit::Gain, f32::NAN).unwrap_err();
+    assert_eq!(e.status(), Status::Numeric);
+    s.expert(1, 3).unwrap().set_value(Edit::SelectBias, 0.0).unwrap();
+    assert_eq!(logits(&mut s), native);
+
     s.routers().set_limit(None, Some(&[0, 1, 4])).unwrap();
     assert!(chosen(&mut s, 2).iter().flatten().all(|e| [0, 1, 4].contains(e)));
     assert!(s.routers().set_limit(None, Some(&[])).is_err());
