@@ -71,11 +71,16 @@ const char *moe_version_string(void)
 #else
 #define ISA_DOTPROD ""
 #endif
+#ifdef MOE_HAVE_I8MM
+#define ISA_I8MM " i8mm"
+#else
+#define ISA_I8MM ""
+#endif
 
 const char *moe_build_info(void)
 {
     return COMPILER ", " BUILD ", threads: " THREADS ", kernels: ref" ISA_AVX2 ISA_AVXVNNI ISA_AVX512
-                    ISA_AVX512VNNI ISA_NEON ISA_DOTPROD;
+                    ISA_AVX512VNNI ISA_NEON ISA_DOTPROD ISA_I8MM;
 }
 
 int moe_has_feature(const char *name)
@@ -97,6 +102,9 @@ int moe_has_feature(const char *name)
 #endif
 #ifdef MOE_HAVE_DOTPROD
         "dotprod",
+#endif
+#ifdef MOE_HAVE_I8MM
+        "i8mm",
 #endif
     };
     for (size_t i = 0; name && i < sizeof features / sizeof features[0]; i++)

@@ -60,15 +60,17 @@ uint32_t moe__cpu_flags(void)
 #elif defined(__aarch64__) && defined(__linux__) && !defined(__AARCH64EB__)
 #include <sys/auxv.h>
 
-/* Bits of AT_HWCAP, named so that old headers do as well. */
+/* Bits of AT_HWCAP and AT_HWCAP2, named so that old headers do as well. */
 #define HWCAP_BIT_ASIMD (1ul << 1)
 #define HWCAP_BIT_ASIMDDP (1ul << 20)
+#define HWCAP2_BIT_I8MM (1ul << 13)
 
 uint32_t moe__cpu_flags(void)
 {
     const unsigned long caps = getauxval(AT_HWCAP);
     if (!(caps & HWCAP_BIT_ASIMD)) return 0;
-    return MOE_CPU_NEON | (caps & HWCAP_BIT_ASIMDDP ? MOE_CPU_DOTPROD : 0u);
+    return MOE_CPU_NEON | (caps & HWCAP_BIT_ASIMDDP ? MOE_CPU_DOTPROD : 0u) |
+           (getauxval(AT_HWCAP2) & HWCAP2_BIT_I8MM ? MOE_CPU_I8MM : 0u);
 }
 
 #elif defined(__aarch64__) && !defined(__AARCH64EB__)
@@ -76,11 +78,14 @@ uint32_t moe__cpu_flags(void)
 /* Elsewhere Advanced SIMD is part of the platform, and what the compiler may use is there. */
 uint32_t moe__cpu_flags(void)
 {
+    uint32_t flags = MOE_CPU_NEON;
 #ifdef __ARM_FEATURE_DOTPROD
-    return MOE_CPU_NEON | MOE_CPU_DOTPROD;
-#else
-    return MOE_CPU_NEON;
+    flags |= MOE_CPU_DOTPROD;
 #endif
+#ifdef __ARM_FEATURE_MATMUL_INT8
+    flags |= MOE_CPU_I8MM;
+#endif
+    return flags;
 }
 
 #else

@@ -14,7 +14,7 @@
 #if defined(MOE_HAVE_AVX2) || defined(MOE_HAVE_AVX512)
 #include "kernel/x86/x86.h"
 #endif
-#if defined(MOE_HAVE_NEON) || defined(MOE_HAVE_DOTPROD)
+#if defined(MOE_HAVE_NEON) || defined(MOE_HAVE_DOTPROD) || defined(MOE_HAVE_I8MM)
 #include "kernel/arm/arm.h"
 #endif
 
@@ -65,6 +65,11 @@ typedef struct level {
 #else
 #define IF_DOTPROD(fn) NULL
 #endif
+#ifdef MOE_HAVE_I8MM
+#define IF_I8MM(fn) fn
+#else
+#define IF_I8MM(fn) NULL
+#endif
 
 /* Rising for each kind of CPU: a later level may replace what an earlier one set. */
 static const level levels[] = {
@@ -76,6 +81,7 @@ static const level levels[] = {
      IF_AVX512VNNI(moe__kernels_init_avx512vnni)},
     {"neon", MOE_CPU_NEON, IF_NEON(moe__kernels_init_neon)},
     {"dotprod", MOE_CPU_NEON | MOE_CPU_DOTPROD, IF_DOTPROD(moe__kernels_init_dotprod)},
+    {"i8mm", MOE_CPU_NEON | MOE_CPU_DOTPROD | MOE_CPU_I8MM, IF_I8MM(moe__kernels_init_i8mm)},
 };
 
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
@@ -104,7 +110,8 @@ static int find_level(const char *isa_max, uint32_t cpu, size_t *out)
         return MOE_OK;
     }
     return MOE_FAIL(INVALID,
-                    "unknown instruction set \"%s\"; known: ref, avx2, avxvnni, avx512, avx512vnni, neon, dotprod",
+                    "unknown instruction set \"%s\"; known: ref, avx2, avxvnni, avx512, avx512vnni, neon, "
+                    "dotprod, i8mm",
                     isa_max);
 }
 

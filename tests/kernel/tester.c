@@ -153,7 +153,8 @@ static const struct {
 #undef MOE_KERNEL
 };
 
-static const char *const levels[] = {"ref", "avx2", "avxvnni", "avx512", "avx512vnni", "neon", "dotprod"};
+static const char *const levels[] = {"ref",        "avx2", "avxvnni", "avx512",
+                                     "avx512vnni", "neon", "dotprod", "i8mm"};
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
 
 static size_t level_index(const char *name)
@@ -192,7 +193,7 @@ static int selection_ok(char *what, size_t cap)
 
 #if defined(__aarch64__) && defined(__linux__)
 /* What the kernel prints about the first CPU. 0: nothing of the kind. */
-static int cpuinfo_features(int *asimd, int *dotprod)
+static int cpuinfo_features(int *asimd, int *dotprod, int *i8mm)
 {
     char line[2048] = "";
     FILE *f = fopen("/proc/cpuinfo", "r");
@@ -200,6 +201,7 @@ static int cpuinfo_features(int *asimd, int *dotprod)
     if (f) fclose(f);
     *asimd = strstr(line, " asimd ") != NULL;
     *dotprod = strstr(line, " asimddp") != NULL;
+    *i8mm = strstr(line, " i8mm") != NULL;
     return line[0] != '\0';
 }
 #endif
@@ -218,9 +220,11 @@ static int detection_ok(void)
            vnni == !!(cpu & MOE_CPU_AVX512_VNNI);
 #elif defined(__aarch64__) && defined(__linux__)
     const uint32_t cpu = moe__cpu_flags();
-    int asimd, dotprod;
-    if (!cpuinfo_features(&asimd, &dotprod)) return 1; /* no such file, or of another CPU: an emulator */
-    return asimd == !!(cpu & MOE_CPU_NEON) && dotprod == !!(cpu & MOE_CPU_DOTPROD);
+    int asimd, dotprod, i8mm;
+    /* no such file, or of another CPU: an emulator */
+    if (!cpuinfo_features(&asimd, &dotprod, &i8mm)) return 1;
+    return asimd == !!(cpu & MOE_CPU_NEON) && dotprod == !!(cpu & MOE_CPU_DOTPROD) &&
+           i8mm == !!(cpu & MOE_CPU_I8MM);
 #else
     return 1;
 #endif

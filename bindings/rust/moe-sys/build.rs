@@ -142,8 +142,19 @@ const X86: &[Level] = &[
     Level { name: "avx512vnni", flags: AVX512_VNNI, defines: &["-DMOE_VEC=512", "-DMOE_VNNI=1"], files: INT },
 ];
 const ARM: &[Level] = &[
-    Level { name: "neon", flags: &[], defines: &["-DMOE_DOT=0"], files: FLOAT_AND_INT },
-    Level { name: "dotprod", flags: &["-march=armv8.2-a+dotprod"], defines: &["-DMOE_DOT=1"], files: INT },
+    Level { name: "neon", flags: &[], defines: &["-DMOE_DOT=0", "-DMOE_MATRIX=0"], files: FLOAT_AND_INT },
+    Level {
+        name: "dotprod",
+        flags: &["-march=armv8.2-a+dotprod"],
+        defines: &["-DMOE_DOT=1", "-DMOE_MATRIX=0"],
+        files: INT,
+    },
+    Level {
+        name: "i8mm",
+        flags: &["-march=armv8.2-a+dotprod+i8mm"],
+        defines: &["-DMOE_DOT=1", "-DMOE_MATRIX=1"],
+        files: INT,
+    },
 ];
 
 /// Folder in src/kernel and levels of the target.

@@ -8,5 +8,6 @@
 
 void moe__kernels_init_neon(moe__kernels *k);
 void moe__kernels_init_dotprod(moe__kernels *k);
+void moe__kernels_init_i8mm(moe__kernels *k);
 
 #endif

@@ -4,6 +4,8 @@
  * weight row per lane, with the operations that kernel/body/tile*.inl is written in (x86/vint.h has the same
  * names). Bytes are signed on both sides, so weights need no offset of 128:
  *   - with dot products (-DMOE_DOT=1: SDOT, Armv8.2 DotProd) four products are added into 32 bits;
+ *   - with matrix products (-DMOE_MATRIX=1: SMMLA, Armv8.2 I8MM, besides SDOT) eight products of each of two
+ *     rows and two columns;
  *   - without, products are 16-bit numbers that lie side by side until a part is done (vp); then pairs are
  *     added in 16 bits, so that twice the products of `fit` vectors must stay below 2^15, and pairs of those
  *     in 32 bits.
@@ -17,6 +19,9 @@
 #if MOE_DOT && !defined(__ARM_FEATURE_DOTPROD)
 #error "this level needs -march=armv8.2-a+dotprod"
 #endif
+#if MOE_MATRIX && !defined(__ARM_FEATURE_MATMUL_INT8)
+#error "this level needs -march=armv8.2-a+dotprod+i8mm"
+#endif
 
 /* What bodies ask; see x86/vint.h. */
 #define VI_DOT     MOE_DOT
@@ -25,6 +30,7 @@
 #define VI_PLUS(n) 0
 #define VI_COLS    4
 #define VI_LANES   8
+#define VI_MATRIX  MOE_MATRIX
 
 typedef struct vi {
     int32x4_t a, b; /* rows 0 .. 3, rows 4 .. 7 */
@@ -162,6 +168,66 @@ ALWAYS_INLINE void vi_rows16(const uint8_t *const *row, size_t off, vi out[4])
     i4_rows16(row + 4, off, b);
     for (int k = 0; k < 4; k++) out[k] = vi_make(a[k], b[k]);
 }
+
+#define ZIP64_LO(x, y) vreinterpretq_s32_s64(vzip1q_s64(vreinterpretq_s64_s32(x), vreinterpretq_s64_s32(y)))
+#define ZIP64_HI(x, y) vreinterpretq_s32_s64(vzip2q_s64(vreinterpretq_s64_s32(x), vreinterpretq_s64_s32(y)))
+
+#if MOE_MATRIX
+/*
+ * The same as the products want weights, eight bytes of a row after eight of the next: out[0] and out[1] have
+ * the first eight bytes of rows 0 1, 2 3 and of rows 4 5, 6 7; out[2] and out[3] the others.
+ */
+ALWAYS_INLINE void vi_weights16(const uint8_t *const *row, size_t off, vi out[4])
+{
+    for (int k = 0; k < 2; k++) {
+        const uint8_t *const *r = row + 4 * k;
+        const int32x4_t r0 = i4_load(r[0] + off), r1 = i4_load(r[1] + off), r2 = i4_load(r[2] + off),
+                        r3 = i4_load(r[3] + off);
+        out[k] = vi_make(ZIP64_LO(r0, r1), ZIP64_LO(r2, r3));
+        out[k + 2] = vi_make(ZIP64_HI(r0, r1), ZIP64_HI(r2, r3));
+    }
+}
+/* Two neighbours of vi_rows16 in that order: out[0] and out[1]. */
+#define VI_WEIGHTS_0(x, y) vi_make(vzip1q_s32((x).a, (y).a), vzip2q_s32((x).a, (y).a))
+#define VI_WEIGHTS_1(x, y) vi_make(vzip1q_s32((x).b, (y).b), vzip2q_s32((x).b, (y).b))
+
+/*
+ * Sums of all rows and two columns: each register has two rows of the first column, then of the second;
+ * sum[0] is rows 0 1 and 2 3, sum[1] rows 4 5 and 6 7. Adds the products of 16 elements.
+ */
+ALWAYS_INLINE int32x4_t i4_matrix(int32x4_t sum, int8x16_t x_lo, int8x16_t x_hi, int32x4_t w_lo,
+                                  int32x4_t w_hi)
+{
+    return vmmlaq_s32(vmmlaq_s32(sum, x_lo, S8(w_lo)), x_hi, S8(w_hi));
+}
+ALWAYS_INLINE void vi_matrix16(vi sum[2], const vi w[4], const int8_t *x0, const int8_t *x1)
+{
+    const int32x4_t c0 = i4_load(x0), c1 = i4_load(x1);
+    const int8x16_t lo = S8(ZIP64_LO(c0, c1)), hi = S8(ZIP64_HI(c0, c1));
+    for (int k = 0; k < 2; k++)
+        sum[k] = vi_make(i4_matrix(sum[k].a, lo, hi, w[k].a, w[k + 2].a),
+                         i4_matrix(sum[k].b, lo, hi, w[k].b, w[k + 2].b));
+}
+/* acc + part * scale, which has one row per lane. */
+ALWAYS_INLINE void vi_matrix_scaled(vi acc[2], const vi part[2], vi scale)
+{
+    acc[0].a = vmlaq_s32(acc[0].a, part[0].a, ZIP64_LO(scale.a, scale.a));
+    acc[0].b = vmlaq_s32(acc[0].b, part[0].b, ZIP64_HI(scale.a, scale.a));
+    acc[1].a = vmlaq_s32(acc[1].a, part[1].a, ZIP64_LO(scale.b, scale.b));
+    acc[1].b = vmlaq_s32(acc[1].b, part[1].b, ZIP64_HI(scale.b, scale.b));
+}
+/* Such sums with one row per lane: sum[0] of the first column, sum[1] of the second. */
+ALWAYS_INLINE void vi_matrix_turn(vi sum[2])
+{
+    const vi x = sum[0], y = sum[1];
+    sum[0] = vi_make(ZIP64_LO(x.a, x.b), ZIP64_LO(y.a, y.b));
+    sum[1] = vi_make(ZIP64_HI(x.a, x.b), ZIP64_HI(y.a, y.b));
+}
+#else
+#define vi_weights16       vi_rows16
+#define VI_WEIGHTS_0(x, y) (x)
+#define VI_WEIGHTS_1(x, y) (y)
+#endif
 
 /* The half at `off` of each of four rows as f32, of each row; the dword at `off`. */
 ALWAYS_INLINE float32x4_t f4_rows_half(const uint8_t *const *row, size_t off)

@@ -8,7 +8,7 @@
 #define CHUNK 8 /* blocks that are unpacked together */
 
 typedef struct tile32 {
-    vi q[8]; /* elements 4 i .. 4 i + 3 of each row */
+    vi q[8]; /* elements 4 i .. 4 i + 3 of each row, or as in tile256 */
     vf d, m;
 } tile32;
 
@@ -22,6 +22,17 @@ enum {
 ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, const int fit, const int mode,
                              const int offset, const int nc)
 {
+#if VI_MATRIX
+    (void)mode, (void)fit;
+#pragma GCC unroll 8
+    for (int c = 0; c < nc; c += 2) {
+        sum[c] = sum[c + 1] = vi_zero();
+        for (int v = 0; v < 8; v += 4) vi_matrix16(sum + c, q + v, x[c]->q + 4 * v, x[c + 1]->q + 4 * v);
+        vi_matrix_turn(sum + c);
+        for (int k = c; offset && k < c + 2; k++)
+            sum[k] = vi_add(sum[k], vi_bcast_times(&x[k]->sum, -offset));
+    }
+#else
 #pragma GCC unroll 8
     for (int c = 0; c < nc; c++) sum[c] = offset ? vi_bcast_times(&x[c]->sum, -offset) : vi_zero();
 #pragma GCC unroll 8
@@ -45,6 +56,7 @@ ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, c
         for (int c = 0; c < nc; c++) sum[c] = vp_sum(sum[c], part[c]);
 #endif
     }
+#endif
 }
 
 /*
@@ -119,7 +131,7 @@ ALWAYS_INLINE void unpack_nibbles(vi q[8], const uint8_t *const *row, size_t off
 {
     const vi m4 = vi_set1_8(15);
     vi v[4];
-    vi_rows16(row, off, v);
+    vi_weights16(row, off, v);
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++) {
         q[k] = vi_and(v[k], m4);
@@ -152,8 +164,8 @@ ALWAYS_INLINE void unpack_fifth(vi q[8], const uint8_t *const *row, size_t off)
                                  (uint8_t)(b + 8),  (uint8_t)(b + 8),  (uint8_t)(b + 8),  (uint8_t)(b + 8),
                                  (uint8_t)(b + 12), (uint8_t)(b + 12), (uint8_t)(b + 12), (uint8_t)(b + 12)};
         const vi v = vi_shuffle8(qh, vi_bcast128(idx));
-        q[2 * b] = vi_or(q[2 * b], vi_pick8(v, one, bit));
-        q[2 * b + 1] = vi_or(q[2 * b + 1], vi_pick8(v, two, bit));
+        q[2 * b] = vi_or(q[2 * b], VI_WEIGHTS_0(vi_pick8(v, one, bit), vi_pick8(v, two, bit)));
+        q[2 * b + 1] = vi_or(q[2 * b + 1], VI_WEIGHTS_1(vi_pick8(v, one, bit), vi_pick8(v, two, bit)));
     }
 }
 
@@ -177,8 +189,8 @@ ALWAYS_INLINE void unpack_q8_0(tile32 *t, const uint8_t *const *row, size_t off)
 {
     const vi flip = vi_set1_8(VI_FLIP);
     t->d = vf_rows_half(row, off + offsetof(moe__q8_0, d));
-    vi_rows16(row, off + offsetof(moe__q8_0, qs), t->q);
-    vi_rows16(row, off + offsetof(moe__q8_0, qs) + 16, t->q + 4);
+    vi_weights16(row, off + offsetof(moe__q8_0, qs), t->q);
+    vi_weights16(row, off + offsetof(moe__q8_0, qs) + 16, t->q + 4);
 #pragma GCC unroll 8
     for (int k = 0; k < 8; k++) t->q[k] = vi_xor(t->q[k], flip);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A block of VI_LANES rows of each 256-element format, turned and unpacked into a tile256 (tile256.inl). Bits
- * are unpacked after the turn: that is half the shuffles or less. quant/blocks.h has the layouts,
- * quant/unpack.h the meaning.
+ * are unpacked after the turn: that is half the shuffles or less. Scales are turned to one row per lane,
+ * quants to what the products want. quant/blocks.h has the layouts, quant/unpack.h the meaning.
  */
 
 /* Byte k of each dword, unsigned: as a 32-bit number, or as a pair of equal 16-bit numbers. */
@@ -49,7 +49,7 @@ ALWAYS_INLINE void unpack_q4_k(tile256 *t, const uint8_t *const *row, size_t off
     unpack_scale_min(t, s);
     for (int i = 0; i < 8; i++) { /* 16 bytes: half of a pair of groups */
         vi v[4], *q = t->q + i / 2 * 16 + i % 2 * 4;
-        vi_rows16(row, off + offsetof(moe__q4_k, qs) + 16 * (size_t)i, v);
+        vi_weights16(row, off + offsetof(moe__q4_k, qs) + 16 * (size_t)i, v);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             q[k] = vi_and(v[k], m4);
@@ -65,11 +65,11 @@ ALWAYS_INLINE void unpack_q5_k(tile256 *t, const uint8_t *const *row, size_t off
     vi s[4], h[8];
     vi_rows16(row, off, s);
     unpack_scale_min(t, s);
-    vi_rows16(row, off + offsetof(moe__q5_k, qh), h);
-    vi_rows16(row, off + offsetof(moe__q5_k, qh) + 16, h + 4);
+    vi_weights16(row, off + offsetof(moe__q5_k, qh), h);
+    vi_weights16(row, off + offsetof(moe__q5_k, qh) + 16, h + 4);
     for (int i = 0; i < 8; i++) {
         vi v[4], *q = t->q + i / 2 * 16 + i % 2 * 4;
-        vi_rows16(row, off + offsetof(moe__q5_k, qs) + 16 * (size_t)i, v);
+        vi_weights16(row, off + offsetof(moe__q5_k, qs) + 16 * (size_t)i, v);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             const vi hk = h[i % 2 * 4 + k];
@@ -105,9 +105,9 @@ ALWAYS_INLINE void unpack_q6_k(tile256 *t, const uint8_t *const *row, size_t off
     for (int i = 0; i < 4; i++) { /* elements 32 p + 16 (i % 2) + (0 .. 15) of half i / 2, for p = 0 .. 3 */
         vi a[4], b[4], h[4], *q = t->q + i / 2 * 32 + i % 2 * 4;
         const size_t ql = off + 64 * (size_t)(i / 2) + 16 * (size_t)(i % 2);
-        vi_rows16(row, ql, a);
-        vi_rows16(row, ql + 32, b);
-        vi_rows16(row, off + offsetof(moe__q6_k, qh) + 16 * (size_t)i, h);
+        vi_weights16(row, ql, a);
+        vi_weights16(row, ql + 32, b);
+        vi_weights16(row, off + offsetof(moe__q6_k, qh) + 16 * (size_t)i, h);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             q[k] = vi_or(vi_and(a[k], m4), vi_and(vi_sll(h[k], 4), top));
@@ -135,7 +135,7 @@ ALWAYS_INLINE void unpack_q2_k(tile256 *t, const uint8_t *const *row, size_t off
     }
     for (int i = 0; i < 4; i++) {
         vi v[4], *q = t->q + i / 2 * 32 + i % 2 * 4;
-        vi_rows16(row, off + offsetof(moe__q2_k, qs) + 16 * (size_t)i, v);
+        vi_weights16(row, off + offsetof(moe__q2_k, qs) + 16 * (size_t)i, v);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             q[k] = vi_and(v[k], m2);
@@ -159,11 +159,11 @@ ALWAYS_INLINE void unpack_q3_k(tile256 *t, const uint8_t *const *row, size_t off
     e[2] = vi_or(vi_and(vi_srl(s[1], 4), m4), vi_and(s[3], top));
     e[3] = vi_or(vi_and(vi_srl(s[2], 4), m4), vi_and(vi_srl(s[3], 2), top));
     unpack_scales16(t, e, 32, mode);
-    vi_rows16(row, off, h);
-    vi_rows16(row, off + 16, h + 4);
+    vi_weights16(row, off, h);
+    vi_weights16(row, off + 16, h + 4);
     for (int i = 0; i < 4; i++) {
         vi v[4], *q = t->q + i / 2 * 32 + i % 2 * 4;
-        vi_rows16(row, off + offsetof(moe__q3_k, qs) + 16 * (size_t)i, v);
+        vi_weights16(row, off + offsetof(moe__q3_k, qs) + 16 * (size_t)i, v);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             const vi hk = i / 2 ? vi_srl(h[i % 2 * 4 + k], 4) : h[i % 2 * 4 + k];
@@ -193,7 +193,7 @@ ALWAYS_INLINE void unpack_iq4_xs(tile256 *t, const uint8_t *const *row, size_t o
     }
     for (int i = 0; i < 8; i++) {
         vi v[4], *q = t->q + 8 * i;
-        vi_rows16(row, off + offsetof(moe__iq4_xs, qs) + 16 * (size_t)i, v);
+        vi_weights16(row, off + offsetof(moe__iq4_xs, qs) + 16 * (size_t)i, v);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             q[k] = vi_shuffle8(levels, vi_and(v[k], m4));

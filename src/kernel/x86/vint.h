@@ -26,6 +26,7 @@
 #define VI_FLIP    (MOE_VNNI ? 0x80 : 0)    /* what makes signed weights unsigned, by xor, where they must be */
 #define VI_PLUS(n) (n)                      /* or by addition */
 #define VI_COLS    (MOE_VEC == 512 ? 8 : 4) /* columns whose sums are in registers */
+#define VI_MATRIX  0                        /* products of small matrices */
 
 typedef int32_t __attribute__((may_alias)) alias_i32;
 typedef int32_t __attribute__((may_alias, aligned(1))) alias_i32_any;
@@ -174,6 +175,10 @@ static inline void vi_rows16(const uint8_t *const *row, size_t off, vi out[4])
     out[2] = VI_UNPACK(lo_epi64, ab1, cd1);
     out[3] = VI_UNPACK(hi_epi64, ab1, cd1);
 }
+/* The same as the products want weights; two neighbours of vi_rows16 in that order. */
+#define vi_weights16 vi_rows16
+#define VI_WEIGHTS_0(x, y) (x)
+#define VI_WEIGHTS_1(x, y) (y)
 
 /* The half at `off` of each row, as f32; the dword at `off`. */
 static inline vf vf_rows_half(const uint8_t *const *row, size_t off)
