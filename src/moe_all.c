@@ -117,6 +117,7 @@
 #include "token/vocab.c"
 
 /* kv, attn, route, expert, study, dispatch */
+#include "kv/cell.c"
 #include "kv/kv.c"
 #include "attn/attn.c"
 #include "route/router.c"

@@ -19,6 +19,8 @@ void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n
     kv->type_v = type_v;
     kv->size_k = type_k == MOE_TYPE_F32 ? 4 : 2;
     kv->size_v = type_v == MOE_TYPE_F32 ? 4 : 2;
+    kv->cell_k = kv->width_k * kv->size_k;
+    kv->cell_v = kv->width_v * kv->size_v;
 }
 
 void moe__kv_carve(moe__kv *kv, moe__carve *c)

@@ -29,6 +29,7 @@ typedef struct moe__kv {
     uint32_t width_k, width_v; /* elements of one position in one layer: kv heads * head width */
     int type_k, type_v;        /* MOE_TYPE_F16 or MOE_TYPE_F32 */
     uint32_t size_k, size_v;   /* bytes of an element */
+    uint32_t cell_k, cell_v;   /* bytes of one position in one layer, as cell.h gives them out */
     uint8_t *k, *v;            /* [n_layers][n_pages][MOE_KV_PAGE][width] */
     moe_token *token;          /* [n_pages][MOE_KV_PAGE] */
     uint32_t *refs;            /* [n_pages] how many sequences use a page */
