@@ -141,8 +141,8 @@ static inline void rope_tail(float *x, const float *cs, size_t i, size_t pairs, 
     const size_t step = half ? 1 : 2, apart = half ? pairs : 1;
     for (; i < pairs; i++) {
         const float a = x[i * step], b = x[i * step + apart], c = cs[2 * i], s = cs[2 * i + 1];
-        x[i * step] = fmaf(a, c, -(b * s));
-        x[i * step + apart] = fmaf(a, s, b * c);
+        x[i * step] = moe__fmaf(a, c, -(b * s));
+        x[i * step + apart] = moe__fmaf(a, s, b * c);
     }
 }
 

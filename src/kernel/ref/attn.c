@@ -16,7 +16,7 @@ static inline float from_f16(uint16_t x) { return moe__f16_to_f32(x); }
         for (size_t i = 0; i < n; i++, k += stride) { \
             moe__lanes acc = {{0}}; \
             for (size_t d = 0; d < dim; d++) \
-                acc.v[d % MOE_LANES] = fmaf(q[d], from_##type(k[d]), acc.v[d % MOE_LANES]); \
+                acc.v[d % MOE_LANES] = moe__fmaf(q[d], from_##type(k[d]), acc.v[d % MOE_LANES]); \
             s[i] = moe__lanes_sum(&acc); \
         } \
     } \
@@ -24,7 +24,7 @@ static inline float from_f16(uint16_t x) { return moe__f16_to_f32(x); }
         size_t dim) \
     { \
         for (size_t i = 0; i < n; i++, v += stride) \
-            for (size_t d = 0; d < dim; d++) y[d] = fmaf(p[i], from_##type(v[d]), y[d]); \
+            for (size_t d = 0; d < dim; d++) y[d] = moe__fmaf(p[i], from_##type(v[d]), y[d]); \
     }
 
 ATTN(f32, float)

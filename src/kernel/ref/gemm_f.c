@@ -19,8 +19,9 @@ static inline float bf16_at(bytes w, size_t i) { return moe__bf16_to_f32(moe__lo
         size_t i = 0; \
         for (; i + MOE_LANES <= n; i += MOE_LANES) \
             for (size_t j = 0; j < MOE_LANES; j++) \
-                acc.v[j] = fmaf(type##_at(w, i + j), f32_at(x, i + j), acc.v[j]); \
-        for (size_t j = 0; i + j < n; j++) acc.v[j] = fmaf(type##_at(w, i + j), f32_at(x, i + j), acc.v[j]); \
+                acc.v[j] = moe__fmaf(type##_at(w, i + j), f32_at(x, i + j), acc.v[j]); \
+        for (size_t j = 0; i + j < n; j++) \
+            acc.v[j] = moe__fmaf(type##_at(w, i + j), f32_at(x, i + j), acc.v[j]); \
         return moe__lanes_sum(&acc); \
     } \
     void MOE_FN(gemm_##type)(const moe__gemm *g) \

@@ -61,8 +61,8 @@ static inline const void *row(const moe__gemm *g, size_t c)
                     moe__unpack_##type(&w[b], &u); \
                     for (size_t c = 0; c < n; c++) { \
                         const moe__act32 *x = &a[c][b]; \
-                        acc[c] = fmaf(u.d * x->d, (float)dot32(u.q, x->q), acc[c]); \
-                        if (has_min) accm[c] = fmaf(u.m * x->d, (float)x->sum, accm[c]); \
+                        acc[c] = moe__fmaf(u.d * x->d, (float)dot32(u.q, x->q), acc[c]); \
+                        if (has_min) accm[c] = moe__fmaf(u.m * x->d, (float)x->sum, accm[c]); \
                     } \
                 } \
                 for (size_t c = 0; c < n; c++) \
@@ -86,8 +86,9 @@ static inline const void *row(const moe__gemm *g, size_t c)
                     moe__unpack_##type(&w[b], &u); \
                     for (size_t c = 0; c < n; c++) { \
                         const moe__act256 *x = &a[c][b]; \
-                        acc[c] = fmaf(u.d * x->d, (float)dot256(&u, x->q), acc[c]); \
-                        if (has_min) accm[c] = fmaf(u.dmin * x->d, (float)min256(&u, x->sum16), accm[c]); \
+                        acc[c] = moe__fmaf(u.d * x->d, (float)dot256(&u, x->q), acc[c]); \
+                        if (has_min) \
+                            accm[c] = moe__fmaf(u.dmin * x->d, (float)min256(&u, x->sum16), accm[c]); \
                     } \
                 } \
                 for (size_t c = 0; c < n; c++) \

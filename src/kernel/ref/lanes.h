@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/fma.h"
 #include "base/half.h"
 #include "kernel/kernel.h"
 
@@ -77,20 +78,20 @@ static inline float moe__exp1(float x)
 {
     x = MOE_EXP_LO > x ? MOE_EXP_LO : x;
     x = MOE_EXP_HI < x ? MOE_EXP_HI : x;
-    const float t = fmaf(x, MOE_EXP_LOG2E, MOE_EXP_MAGIC);
+    const float t = moe__fmaf(x, MOE_EXP_LOG2E, MOE_EXP_MAGIC);
     const float n = t - MOE_EXP_MAGIC;
     /*
      * Of a NaN the low bits may be anything: keep the shifts below in range. The product is NaN all the
      * same.
      */
     const int32_t i = x == x ? (int32_t)(moe__f32_bits(t) - moe__f32_bits(MOE_EXP_MAGIC)) : 0;
-    float r = fmaf(n, -MOE_EXP_LN2_HI, x);
-    r = fmaf(n, -MOE_EXP_LN2_LO, r);
-    float q = fmaf(MOE_EXP_C6, r, MOE_EXP_C5);
-    q = fmaf(q, r, MOE_EXP_C4);
-    q = fmaf(q, r, MOE_EXP_C3);
-    q = fmaf(q, r, MOE_EXP_C2);
-    const float p = 1.0f + fmaf(q, r * r, r);
+    float r = moe__fmaf(n, -MOE_EXP_LN2_HI, x);
+    r = moe__fmaf(n, -MOE_EXP_LN2_LO, r);
+    float q = moe__fmaf(MOE_EXP_C6, r, MOE_EXP_C5);
+    q = moe__fmaf(q, r, MOE_EXP_C4);
+    q = moe__fmaf(q, r, MOE_EXP_C3);
+    q = moe__fmaf(q, r, MOE_EXP_C2);
+    const float p = 1.0f + moe__fmaf(q, r * r, r);
     const int32_t h = i / 2;
     const float a = moe__f32_from_bits((uint32_t)(h + 127) << 23);
     const float b = moe__f32_from_bits((uint32_t)(i - h + 127) << 23);

@@ -6,7 +6,7 @@
 void MOE_FN(rms_norm)(float *y, const float *x, const float *w, float eps, size_t n)
 {
     moe__lanes acc = {{0}};
-    for (size_t i = 0; i < n; i++) acc.v[i % MOE_LANES] = fmaf(x[i], x[i], acc.v[i % MOE_LANES]);
+    for (size_t i = 0; i < n; i++) acc.v[i % MOE_LANES] = moe__fmaf(x[i], x[i], acc.v[i % MOE_LANES]);
     const float r = 1.0f / sqrtf(moe__lanes_sum(&acc) / (float)n + eps);
     for (size_t i = 0; i < n; i++) y[i] = x[i] * r * w[i];
 }
@@ -23,7 +23,7 @@ void MOE_FN(scale)(float *y, float a, size_t n)
 
 void MOE_FN(axpy)(float *y, float a, const float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
+    for (size_t i = 0; i < n; i++) y[i] = moe__fmaf(a, x[i], y[i]);
 }
 
 /* (gate / (1 + exp(-gate))) * up */
@@ -60,8 +60,8 @@ void MOE_FN(rope)(float *x, const float *cs, size_t n, int half)
     const size_t pairs = n / 2, step = half ? 1 : 2, apart = half ? pairs : 1;
     for (size_t i = 0; i < pairs; i++) {
         const float a = x[i * step], b = x[i * step + apart], c = cs[2 * i], s = cs[2 * i + 1];
-        x[i * step] = fmaf(a, c, -(b * s));
-        x[i * step + apart] = fmaf(a, s, b * c);
+        x[i * step] = moe__fmaf(a, c, -(b * s));
+        x[i * step + apart] = moe__fmaf(a, s, b * c);
     }
 }
 
