@@ -40,6 +40,7 @@
 #include "base/mathx.c"
 #include "base/opts.c"
 #include "base/parallel.c"
+#include "base/work.c"
 #include "base/rng.c"
 #include "base/status.c"
 #ifdef MOE_THREADS_SERIAL

@@ -22,7 +22,7 @@
  */
 #define SPINS_MIN 32u
 #define SPINS_MAX 1024u
-#define WORTH_NS 100000u
+#define WORTH_NS  100000u
 
 /* ---- gate and barrier */
 
@@ -31,6 +31,7 @@ static int gate_init(moe__gate *g, int may_spin)
     atomic_init(&g->value, 0);
     atomic_init(&g->n_sleepers, 0);
     atomic_init(&g->spins, may_spin ? SPINS_MAX : 0);
+    atomic_init(&g->slept_ns, 0);
     g->may_spin = may_spin;
     if (moe__lock_init(&g->lock) < 0) return -1;
     if (moe__cond_init(&g->cond) == 0) return 0;
@@ -77,7 +78,9 @@ void moe__gate_wait(moe__gate *g, unsigned old)
     while (atomic_load(&g->value) == old) moe__cond_wait(&g->cond, &g->lock);
     atomic_fetch_sub(&g->n_sleepers, 1);
     moe__lock_leave(&g->lock);
-    if (g->may_spin) gate_learn(g, moe__os_now_ns() - begin);
+    const uint64_t slept = moe__os_now_ns() - begin;
+    atomic_fetch_add_explicit(&g->slept_ns, slept, memory_order_relaxed);
+    if (g->may_spin) gate_learn(g, slept);
 }
 
 void moe__gate_open(moe__gate *g)
@@ -89,11 +92,15 @@ void moe__gate_open(moe__gate *g)
     moe__lock_leave(&g->lock);
 }
 
-void moe__barrier_meet(moe__barrier *b, uint32_t n)
+void moe__barrier_meet(moe__barrier *b, uint32_t n, void (*fn)(void *arg), void *arg)
 {
-    if (n == 1) return;
+    if (n == 1) {
+        if (fn) fn(arg);
+        return;
+    }
     const unsigned old = moe__gate_value(&b->gate); /* cannot change before all n have arrived */
     if (atomic_fetch_add_explicit(&b->n_arrived, 1, memory_order_acq_rel) + 1 == n) {
+        if (fn) fn(arg);
         atomic_store_explicit(&b->n_arrived, 0, memory_order_relaxed);
         moe__gate_open(&b->gate);
     } else {
@@ -101,7 +108,47 @@ void moe__barrier_meet(moe__barrier *b, uint32_t n)
     }
 }
 
-void moe__barrier_wait(moe__member *m) { moe__barrier_meet(m->barrier, m->n); }
+void moe__barrier_wait(moe__member *m) { moe__barrier_meet(m->barrier, m->n, NULL, NULL); }
+
+void moe__barrier_wait_then(moe__member *m, void (*fn)(void *arg), void *arg)
+{
+    moe__barrier_meet(m->barrier, m->n, fn, arg);
+}
+
+/* ---- how many run
+ *
+ * Never more than there are CPUs. And where members keep waiting for one that has lost its CPU to another
+ * process, fewer are faster: then some sit out, until a pause that doubles each time is over. Results do not
+ * depend on the number.
+ */
+
+#define PAUSE_MIN_NS 20000000u
+#define PAUSE_MAX_NS 1000000000u
+#define RUN_MIN_NS   100000u /* shorter runs tell nothing */
+
+static void choose_members(moe__team *t, uint64_t now)
+{
+    if (now >= t->retry_ns) t->n_now = t->n_most;
+}
+
+/* The run took `ns`, all members together slept `slept` of it. */
+static void learn_from_run(moe__team *t, uint64_t ns, uint64_t slept, uint64_t now)
+{
+    if (ns < RUN_MIN_NS) return;
+    if (slept > ns / 4 * (t->n_now - 1)) {
+        t->n_now -= (t->n_now + 7) / 8;
+        t->pause_ns = t->pause_ns * 2 < PAUSE_MAX_NS ? t->pause_ns * 2 : PAUSE_MAX_NS;
+        t->retry_ns = now + t->pause_ns;
+    } else if (t->n_now == t->n_most && now > t->retry_ns + 4 * t->pause_ns) {
+        t->pause_ns = PAUSE_MIN_NS / 2;
+    }
+}
+
+static uint64_t take_slept(moe__team *t)
+{
+    return atomic_exchange_explicit(&t->barrier.gate.slept_ns, 0, memory_order_relaxed) +
+           atomic_exchange_explicit(&t->done.gate.slept_ns, 0, memory_order_relaxed);
+}
 
 /* ---- runs */
 
@@ -138,14 +185,18 @@ int moe__team_run(moe__team *t, moe__team_fn fn, void *arg)
 {
     t->fn = fn;
     t->arg = arg;
-    if (t->n == 1) {
+    if (t->executor.run && t->n > 1) return executor_run(t);
+    if (t->n > 1 && t->process != moe__os_process_id())
+        return MOE_FAIL(STATE, "this process was forked after its threads started; create it after the fork");
+    const uint64_t begin = moe__os_now_ns();
+    if (t->n_most > 1) choose_members(t, begin);
+    if (t->n_now == 1) {
         moe__team_member(t, 0, 1);
         return MOE_OK;
     }
-    if (t->executor.run) return executor_run(t);
-    if (t->process != moe__os_process_id())
-        return MOE_FAIL(STATE, "this process was forked after its threads started; create it after the fork");
     moe__backend_run(t);
+    const uint64_t end = moe__os_now_ns();
+    learn_from_run(t, end - begin, take_slept(t), end);
     return MOE_OK;
 }
 
@@ -164,7 +215,7 @@ size_t moe__team_bytes(uint32_t n_threads) { return MOE_BLOCK_BYTES(team_size(wa
 static int sync_init(moe__team *t)
 {
     /* Spinning only helps when the others can run meanwhile. */
-    const int may_spin = t->n <= moe__cpu_count();
+    const int may_spin = !t->executor.run || t->n <= moe__cpu_count();
     if (gate_init(&t->barrier.gate, may_spin) < 0) goto none;
     if (gate_init(&t->done.gate, may_spin) < 0) goto barrier;
     if (gate_init(&t->start, may_spin) < 0) goto done;
@@ -207,6 +258,10 @@ static int team_create(moe__team **out, const moe__allocator *a, uint32_t n_thre
     t->process = moe__os_process_id();
     t->n = copy.run ? wanted(n_threads) : moe__backend_limit(wanted(n_threads));
     MOE_TRY_GOTO(sync_init(t), no_sync);
+    t->n_most = copy.run || t->n <= moe__cpu_count() ? t->n : moe__cpu_count();
+    t->n_now = t->n_most;
+    t->retry_ns = 0;
+    t->pause_ns = PAUSE_MIN_NS / 2;
     if (t->n > 1 && !copy.run) MOE_TRY_GOTO(moe__backend_start(t), no_threads);
     *out = t;
     return MOE_OK;

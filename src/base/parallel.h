@@ -62,6 +62,11 @@ size_t moe__team_bytes(uint32_t n_threads);
 
 /* All members must call it. What they wrote before it, all of them see after it. */
 void moe__barrier_wait(moe__member *m);
+/*
+ * The same; before anybody goes on, the last one to arrive runs its own fn(arg) (NULL: nothing), which sees
+ * what all wrote, and whose writes all will see.
+ */
+void moe__barrier_wait_then(moe__member *m, void (*fn)(void *arg), void *arg);
 
 /*
  * A shared counter of chunks: members take the next one until it is past the end. Reset it (by one member,

@@ -17,6 +17,7 @@ typedef struct moe__gate {
     _Alignas(64) atomic_uint value;
     _Alignas(64) atomic_uint n_sleepers;
     atomic_uint spins; /* of the next waiter before it sleeps; follows how long waits have been */
+    atomic_ullong slept_ns; /* by all waiters, since somebody last took it */
     int may_spin;
     moe__lock lock;
     moe__cond cond;
@@ -43,7 +44,11 @@ struct moe__team {
     moe__team_fn fn; /* of the run under way */
     void *arg;
     atomic_uint n_finished; /* executor: tasks that have returned */
-    uint32_t n;             /* members */
+    uint32_t n;             /* members asked for, and the most */
+    uint32_t n_most;        /* as many as there are CPUs for */
+    uint32_t n_now;         /* members of the run under way: see parallel.c, "how many run" */
+    uint64_t retry_ns;      /* when all may run again */
+    uint64_t pause_ns;      /* how long that was put off last time */
     uint32_t n_workers;     /* pool: threads started */
     int stop;               /* pool: the next start means the end */
     int low;                /* pool: threads lower their own priority */
@@ -55,14 +60,14 @@ unsigned moe__gate_value(moe__gate *g);
 void moe__gate_wait(moe__gate *g, unsigned old);
 /* Adds one to the value and wakes all who wait. */
 void moe__gate_open(moe__gate *g);
-/* moe__barrier_wait for n threads. */
-void moe__barrier_meet(moe__barrier *b, uint32_t n);
+/* moe__barrier_wait_then for n threads. */
+void moe__barrier_meet(moe__barrier *b, uint32_t n, void (*fn)(void *arg), void *arg);
 /* Runs the team's function as member `index` of n. */
 void moe__team_member(moe__team *t, uint32_t index, uint32_t n);
 
 /*
- * The backend. limit: the most members it can have; start and stop: its threads; run: fn as members 0..n-1, n
- * > 1.
+ * The backend. limit: the most members it can have; start and stop: its threads; run: fn as members 0 ..
+ * n_now-1, n_now > 1.
  */
 extern const char *const moe__backend_name;
 uint32_t moe__backend_limit(uint32_t n);

@@ -17,6 +17,6 @@ void moe__backend_stop(moe__team *t) { (void)t; }
 
 void moe__backend_run(moe__team *t)
 {
-#pragma omp parallel num_threads((int)t->n)
+#pragma omp parallel num_threads((int)t->n_now)
     moe__team_member(t, (uint32_t)omp_get_thread_num(), (uint32_t)omp_get_num_threads());
 }

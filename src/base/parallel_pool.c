@@ -19,8 +19,9 @@ static void worker_main(void *arg)
     for (unsigned run = 0;; run++) { /* wraps like the gate's value */
         moe__gate_wait(&t->start, run);
         if (t->stop) return;
-        moe__team_member(t, w->index, t->n);
-        moe__barrier_meet(&t->done, t->n);
+        if (w->index >= t->n_now) continue;
+        moe__team_member(t, w->index, t->n_now);
+        moe__barrier_meet(&t->done, t->n_now, NULL, NULL);
     }
 }
 
@@ -48,6 +49,6 @@ int moe__backend_start(moe__team *t)
 void moe__backend_run(moe__team *t)
 {
     moe__gate_open(&t->start);
-    moe__team_member(t, 0, t->n);
-    moe__barrier_meet(&t->done, t->n);
+    moe__team_member(t, 0, t->n_now);
+    moe__barrier_meet(&t->done, t->n_now, NULL, NULL);
 }

@@ -55,16 +55,34 @@ static void share(moe__worker *w, const moe__ffn *f, uint32_t n_out, uint32_t st
         const uint32_t first = (uint32_t)(i % n) * step;
         part(f, &f->job[i / n], first, n_out - first < step ? n_out - first : step, exact);
     }
-    moe__work_next(w);
+    moe__work_close(w);
+}
+
+/* So few numbers are packed by one member while the others wait. */
+#define SOLO_FLOATS 16384u
+
+static void pack_slot(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    const moe__ffn *f = what;
+    (void)w;
+    (void)arg;
+    moe__rows_pack(&f->mid, f->k, i, f->mid_formats);
+}
+
+static void pack_slots(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    for (i = 0; i < ((const moe__ffn *)what)->n_slots; i++) pack_slot(w, arg, what, i);
 }
 
 void moe__ffn_run(moe__worker *w, const moe__ffn *f, float *exact)
 {
+    moe__work_settle(w); /* *f is filled in */
     share(w, f, f->gate->n_out, moe__rows_per_item(f->gate), gate_up, exact);
     if (f->mid_formats & ~MOE_ACT_BIT(MOE_ACT_F32)) {
-        for (size_t s; (s = moe__work_take(w)) < f->n_slots;)
-            moe__rows_pack(&f->mid, f->k, s, f->mid_formats);
-        moe__work_next(w);
+        if ((size_t)f->n_slots * f->mid.width <= SOLO_FLOATS)
+            moe__work_once(w, pack_slots, NULL, f, 0);
+        else
+            moe__work_after(w, pack_slot, NULL, f, f->n_slots);
     }
     share(w, f, f->down->n_out, moe__rows_per_item(f->down), down, exact);
 }

@@ -33,7 +33,8 @@ typedef struct moe__ffn {
     uint32_t n_jobs;
 } moe__ffn;
 
-/* All members of a team call it; three phases, it ends with a meeting. exact: see moe__product_rows. */
+/* All members of a team call it. f must live until the work is settled, and may be filled in by a job put off
+ * just before. exact: see moe__product_rows. */
 void moe__ffn_run(moe__worker *w, const moe__ffn *f, float *exact);
 
 #endif

@@ -53,10 +53,11 @@ static void walk_apply(moe__member *member, void *arg)
         memcpy(moe__row(a->in, i), a->x + i * dim, dim * sizeof *a->x);
         moe__rows_pack(a->in, &s->m->k, i, formats);
     }
-    moe__work_next(&w);
+    moe__work_close(&w);
     for (uint32_t row = 0; row < a->n_rows; row += tile)
         moe__experts_job(s, &w, &a->job, a->in, row, a->n_rows - row < tile ? a->n_rows - row : tile,
                          a->y + (size_t)row * dim);
+    moe__work_settle(&w);
 }
 
 static int apply_function(moe_session *s, uint32_t layer, uint32_t index, const float *x, uint32_t n,

@@ -5,8 +5,7 @@
 #include "run/steps.h"
 #include "study/profile.h"
 
-/* Member 0 sets up a run of jobs on the shared description; all see it after the next meeting. `like`: whose
- * shapes all have. */
+/* Sets up a run of jobs on the shared description. `like`: whose shapes all have. */
 static moe__ffn *set_ffn(moe_session *s, const moe__ffn_job *like, const moe__rows *in)
 {
     moe__ffn *f = &s->ffn;
@@ -105,7 +104,7 @@ static void release_groups(moe_session *s)
         if (s->job[i].leased) s->m->store->ops->release(s->m->store, &s->job[i].view);
 }
 
-/* Member 0: the tile that starts at `row`. */
+/* The tile that starts at `row`: its groups, their experts' weights. */
 static void plan_tile(moe_session *s, const moe__run_step *step, uint32_t row)
 {
     const moe__matrix *mat = s->m->layers[step->layer].mat;
@@ -118,6 +117,21 @@ static void plan_tile(moe_session *s, const moe__run_step *step, uint32_t row)
     acquire_groups(s, step->layer);
 }
 
+static void plan_first(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    (void)w;
+    (void)i;
+    plan_tile(arg, what, 0);
+}
+
+static void plan_next(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    moe_session *s = arg;
+    (void)w;
+    (void)i;
+    plan_tile(s, what, s->dispatch.row + s->dispatch.n_rows);
+}
+
 /* Packs rows in formats that only replaced experts read, and so the step that made them did not. */
 static void pack_more(moe_session *s, moe__worker *w, const moe__run_step *step, const moe__rows *in)
 {
@@ -127,7 +141,7 @@ static void pack_more(moe_session *s, moe__worker *w, const moe__run_step *step,
     const uint32_t missing = replaced_formats(s, step->layer) & ~(maker->formats | MOE_ACT_BIT(MOE_ACT_F32));
     if (!missing) return;
     for (size_t i; (i = moe__work_take(w)) < s->n_rows;) moe__rows_pack(in, &s->m->k, i, missing);
-    moe__work_next(w);
+    moe__work_close(w);
 }
 
 /* Inputs of the tile's pairs, each times its weight. */
@@ -140,7 +154,7 @@ static void scale_inputs(moe_session *s, moe__worker *w, const moe__run_step *st
         s->m->k.scale(moe__row(to, i), s->routes.weight[s->dispatch.pair[i]], in->width);
         moe__rows_pack(to, &s->m->k, i, formats);
     }
-    moe__work_next(w);
+    moe__work_close(w);
 }
 
 /* ---- outputs, for the profile ---- */
@@ -159,8 +173,7 @@ static void measure_row(moe_session *s, uint32_t row, size_t dim)
     }
 }
 
-/* Member 0, behind the meeting: hands over what the tile's pairs gave, leaving out those that gave nothing.
- */
+/* Hands over what the tile's pairs gave, leaving out those that gave nothing. */
 static void report_tile(moe_session *s, uint32_t layer, size_t dim)
 {
     const moe__measured *m = &s->measured;
@@ -181,47 +194,73 @@ static void report_tile(moe_session *s, uint32_t layer, size_t dim)
 
 /* ---- the step ---- */
 
+/* Row i of the tile. */
+static void combine_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    moe_session *s = arg;
+    const moe__rows *out = &s->buf[((const moe__run_step *)what)->out];
+    const uint32_t row = s->dispatch.row + (uint32_t)i;
+    (void)w;
+    moe__dispatch_combine(&s->dispatch, &s->routes, &s->m->k, row, s->slot_out, moe__row(out, row),
+                          out->width);
+    if (measures(s)) measure_row(s, row, out->width);
+}
+
+static void end_tile(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    moe_session *s = arg;
+    const moe__run_step *step = what;
+    (void)w;
+    (void)i;
+    release_groups(s);
+    if (measures(s)) report_tile(s, step->layer, s->buf[step->out].width);
+}
+
 /* Tiles of rows: plan and acquire, compute, combine in order of rank, release. */
 void moe__op_experts(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    const moe__rows *in = &s->buf[step->in], *out = &s->buf[step->out];
     const int on_input = moe__experts_mix(s, step->layer).on_input;
-    if (!on_input) pack_more(s, w, step, in);
-    for (uint32_t row = 0, next; row < s->n_rows; row = next) {
-        if (w->index == 0) plan_tile(s, step, row);
-        moe__work_next(w);
+    if (!on_input) pack_more(s, w, step, &s->buf[step->in]);
+    for (uint32_t row = 0; row < s->n_rows; row += s->dispatch.n_rows) {
+        moe__work_once(w, row ? plan_next : plan_first, s, step, 0);
+        moe__work_settle(w);
         if (on_input) scale_inputs(s, w, step);
         moe__ffn_run(w, &s->ffn, moe__session_exact_row(s, w));
-        for (size_t i; (i = moe__work_take(w)) < s->dispatch.n_rows;) {
-            const uint32_t r = row + (uint32_t)i;
-            moe__dispatch_combine(&s->dispatch, &s->routes, &s->m->k, r, s->slot_out, moe__row(out, r),
-                                  out->width);
-            if (measures(s)) measure_row(s, r, out->width);
-        }
-        if (w->index == 0) release_groups(s);
-        next =
-            row + s->dispatch.n_rows; /* read before the meeting: behind it member 0 may plan the next tile */
-        moe__work_next(w);
-        if (w->index == 0 && measures(s)) report_tile(s, step->layer, out->width);
+        moe__work_after(w, combine_row, s, step, s->dispatch.n_rows);
+        moe__work_once(w, end_tile, s, step, 0);
     }
 }
 
 /* ---- one job over rows as they stand ---- */
 
+typedef struct job_args {
+    const moe__ffn_job *job;
+    const moe__rows *in;
+    uint32_t row, n;
+    float *out;
+} job_args;
+
+static void plan_job(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    moe_session *s = arg;
+    const job_args *a = what;
+    moe__ffn *f = set_ffn(s, a->job, a->in);
+    (void)w;
+    s->job[i] = *a->job;
+    s->job[i].n = a->n;
+    f->mid_formats = MOE_ACT_BIT(moe__matrix_act(a->job->down, moe__session_exact(s)));
+    f->n_jobs = 1;
+    f->n_slots = a->n;
+    f->first_row = a->row;
+    f->out = a->out;
+}
+
 void moe__experts_job(moe_session *s, moe__worker *w, const moe__ffn_job *job, const moe__rows *in,
                       uint32_t row, uint32_t n, float *out)
 {
-    if (w->index == 0) {
-        moe__ffn *f = set_ffn(s, job, in);
-        s->job[0] = *job;
-        s->job[0].n = n;
-        f->mid_formats = MOE_ACT_BIT(moe__matrix_act(job->down, moe__session_exact(s)));
-        f->n_jobs = 1;
-        f->n_slots = n;
-        f->first_row = row;
-        f->out = out;
-    }
-    moe__work_next(w);
+    const job_args a = {job, in, row, n, out};
+    moe__work_once(w, plan_job, s, &a, 0);
+    moe__work_settle(w);
     moe__ffn_run(w, &s->ffn, moe__session_exact_row(s, w));
 }
 
@@ -236,27 +275,34 @@ static moe__ffn_job dense_job(const moe__matrix *gate, const moe__matrix *up, co
     return (moe__ffn_job){gate, up, down, {gate->data, up->data, down->data, 0}, 0, 0, 0};
 }
 
+/* The shared expert's part of row i of the tile, gated where the layer has a gate. */
+static void add_shared_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    const moe_session *s = arg;
+    const moe__run_step *step = what;
+    const moe__rows *out = &s->buf[step->out];
+    const size_t row = s->ffn.first_row + i;
+    float weight = 1;
+    (void)w;
+    if (s->m->layers[step->layer].tensor[ROLE_SHARED_GATE]) s->m->k.sigmoid(&weight, &s->shared_gate[row], 1);
+    s->m->k.axpy(moe__row(out, row), weight, s->slot_out + i * out->width, out->width);
+}
+
 void moe__op_shared(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
     const moe__layer *l = &s->m->layers[step->layer];
-    const moe__rows *in = &s->buf[step->in], *out = &s->buf[step->out];
+    const moe__rows *in = &s->buf[step->in];
     const moe__ffn_job job =
         dense_job(&l->mat[ROLE_GATE_SHEXP], &l->mat[ROLE_UP_SHEXP], &l->mat[ROLE_DOWN_SHEXP]);
     const uint32_t tile = moe__experts_tile(s, job.gate->n_out);
-    const int gated = l->tensor[ROLE_SHARED_GATE] != NULL;
-    if (gated) {
+    if (l->tensor[ROLE_SHARED_GATE]) {
         const moe__task t = {&l->mat[ROLE_SHARED_GATE], s->shared_gate};
         moe__run_products(s, w, in, &t, 1);
     }
     for (uint32_t row = 0; row < s->n_rows; row += tile) {
         const uint32_t n = s->n_rows - row < tile ? s->n_rows - row : tile;
         moe__experts_job(s, w, &job, in, row, n, s->slot_out);
-        for (size_t i; (i = moe__work_take(w)) < n;) {
-            float weight = 1;
-            if (gated) s->m->k.sigmoid(&weight, &s->shared_gate[row + i], 1);
-            s->m->k.axpy(moe__row(out, row + i), weight, s->slot_out + i * out->width, out->width);
-        }
-        moe__work_next(w);
+        moe__work_after(w, add_shared_row, s, step, n);
     }
 }
 

@@ -55,7 +55,7 @@ int moe__experts_take(moe_session *s, moe__slots *all);
 /* What the layer's steering and slots mean to its pairs. */
 moe__mix moe__experts_mix(const moe_session *s, uint32_t layer);
 /* Runs one job over rows row .. row+n-1 of `in`, in the formats it reads; results go to `out`. For all
- * members. */
+ * members; to be settled. */
 void moe__experts_job(moe_session *s, moe__worker *w, const moe__ffn_job *job, const moe__rows *in,
                       uint32_t row, uint32_t n, float *out);
 /* Most rows of such a run whose middle is `ff` wide. */

@@ -4,9 +4,8 @@
  * tables): norm, attention, add; norm, route, experts, add. Every member of the team walks the same list and
  * shares the work inside each step (ops.c).
  *
- * Stopping: member 0 looks for an interrupt, a fault or the end of the time slice before a step; all read its
- * answer after the step's closing meeting. Two answers alternate, so that none is overwritten before
- * everybody has read it.
+ * Stopping: at meetings one member looks for an interrupt, a fault or the end of the time slice; all read its
+ * answer before the next meeting can change it, so all leave the walk behind the same step.
  *
  * Callbacks run on the calling thread while the team is parked: where one is set (park.c), the walk ends and
  * is taken up again behind it.
@@ -25,17 +24,31 @@ static const size_t stat_of[N_OPS] = {
     [OP_FFN] = offsetof(moe_stats, ns_dense),
 };
 
-static void count_time(moe_session *s, uint8_t op)
-{
-    const uint64_t now = moe__os_now_ns();
-    *(uint64_t *)(void *)((char *)&s->stats + stat_of[op]) += now - s->clock;
-    s->clock = now;
-}
-
 static int must_stop(const moe_session *s)
 {
     return atomic_load_explicit(&s->interrupt, memory_order_relaxed) ||
            atomic_load_explicit(&s->fault, memory_order_relaxed) || s->clock >= s->deadline;
+}
+
+/* Behind a step, at a meeting: what took place since the last one was this step, as near as it can be told.
+ */
+static void count_time(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    moe_session *s = arg;
+    const uint64_t now = moe__os_now_ns();
+    (void)w;
+    (void)i;
+    *(uint64_t *)(void *)((char *)&s->stats + stat_of[((const moe__run_step *)what)->op]) += now - s->clock;
+    s->clock = now;
+    s->stop = must_stop(s);
+}
+
+static void leave(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    moe_session *s = arg;
+    (void)w;
+    (void)i;
+    s->pc = (size_t)((const moe__run_step *)what - s->step) + 1;
 }
 
 static void walk_program(moe__member *member, void *arg)
@@ -44,15 +57,13 @@ static void walk_program(moe__member *member, void *arg)
     moe__worker w = {.member = member, .work = &s->work, .index = member->index};
     for (size_t pc = s->pc; pc < s->n_steps; pc++) {
         const moe__run_step *step = &s->step[pc];
-        if (w.index == 0) s->stop[pc & 1] = must_stop(s);
         moe__op_run(s, &w, step);
-        if (w.index == 0) count_time(s, step->op);
-        if (s->stop[pc & 1] || s->park[pc] || pc + 1 == s->n_steps) {
-            moe__barrier_wait(member); /* all have read the old pc */
-            if (w.index == 0) s->pc = pc + 1;
-            return;
-        }
+        moe__work_once(&w, count_time, s, step, 1);
+        if (!s->stop && !s->park[pc] && pc + 1 < s->n_steps) continue;
+        moe__work_once(&w, leave, s, step, 0);
+        break;
     }
+    moe__work_settle(&w);
 }
 
 /* The message of a fault, which happened on some thread of the team. */
@@ -84,6 +95,7 @@ int moe__forward(moe_session *s)
 {
     s->clock = moe__os_now_ns();
     do {
+        s->stop = 0;
         moe__work_reset(&s->work);
         MOE_TRY(moe__team_run(s->team, walk_program, s));
         const int fault = atomic_load(&s->fault);

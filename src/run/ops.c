@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The operations of a step, each run by all members of the team. An operation is one or more phases; in a
- * phase members take items (a row, a block of weight rows) until none is left, then meet. Every element is
- * computed whole by one member, in an order that does not depend on who that is.
+ * The operations of a step, each run by all members of the team (base/work.h): products are cut into items of
+ * weight rows; what is done row by row is put off until the next items are taken, so that one meeting serves
+ * several operations. Every element is computed whole by one member, in an order that does not depend on who
+ * that is.
  */
 #include <string.h>
 
@@ -29,52 +30,84 @@ void moe__run_products(moe_session *s, moe__worker *w, const moe__rows *x, const
         moe__product_rows(&p, &s->m->k, first, t[i].w->n_out - first < step ? t[i].w->n_out - first : step,
                           moe__session_exact_row(s, w));
     }
-    moe__work_next(w);
+    moe__work_close(w);
+}
+
+/* A job for each row of the sub-batch, put off. */
+static void each_row(moe_session *s, moe__worker *w, const moe__run_step *step, moe__work_fn fn)
+{
+    moe__work_after(w, fn, s, step, s->n_rows);
+}
+
+static void embed_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    const moe_session *s = arg;
+    const moe__run_step *step = what;
+    const moe__matrix *e = &s->m->embd;
+    float *x = moe__row(&s->buf[step->out], i);
+    (void)w;
+    e->type->dequant((const char *)e->data + (size_t)s->place[i].token * e->row_bytes, x, e->n_in);
+    if (s->m->hp.embed_scale != 1) s->m->k.scale(x, s->m->hp.embed_scale, e->n_in);
+    moe__attn_turn(&s->attn, i);
 }
 
 static void op_embed(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    const moe__matrix *e = &s->m->embd;
-    const moe__rows *out = &s->buf[step->out];
-    for (size_t i; (i = moe__work_take(w)) < s->n_rows;) {
-        e->type->dequant((const char *)e->data + (size_t)s->place[i].token * e->row_bytes, moe__row(out, i),
-                         e->n_in);
-        if (s->m->hp.embed_scale != 1) s->m->k.scale(moe__row(out, i), s->m->hp.embed_scale, e->n_in);
-        moe__attn_turn(&s->attn, i);
-    }
-    moe__work_next(w);
+    each_row(s, w, step, embed_row);
+}
+
+static void collect_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    const moe_session *s = arg;
+    const moe__rows *in = &s->buf[((const moe__run_step *)what)->in];
+    (void)w;
+    if (s->row_output[i] != MOE_EXPERT_NONE)
+        memcpy(s->stage + (size_t)s->row_output[i] * in->width, moe__row(in, i), in->width * sizeof(float));
 }
 
 static void op_collect(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    const moe__rows *in = &s->buf[step->in];
-    for (size_t i; (i = moe__work_take(w)) < s->n_rows;)
-        if (s->row_output[i] != MOE_EXPERT_NONE)
-            memcpy(s->stage + (size_t)s->row_output[i] * in->width, moe__row(in, i),
-                   in->width * sizeof(float));
-    moe__work_next(w);
+    each_row(s, w, step, collect_row);
+}
+
+static void norm_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    const moe_session *s = arg;
+    const moe__run_step *step = what;
+    const moe__rows *in = &s->buf[step->in], *out = &s->buf[step->out];
+    (void)w;
+    s->m->k.rms_norm(moe__row(out, i), moe__row(in, i), s->m->layers[step->layer].vec[step->role],
+                     s->m->hp.eps, in->width);
+    moe__rows_pack(out, &s->m->k, i, step->formats);
 }
 
 static void op_norm(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    const moe__rows *in = &s->buf[step->in], *out = &s->buf[step->out];
-    const float *weight = s->m->layers[step->layer].vec[step->role];
-    for (size_t i; (i = moe__work_take(w)) < s->n_rows;) {
-        s->m->k.rms_norm(moe__row(out, i), moe__row(in, i), weight, s->m->hp.eps, in->width);
-        moe__rows_pack(out, &s->m->k, i, step->formats);
-    }
-    moe__work_next(w);
+    each_row(s, w, step, norm_row);
+}
+
+static void prepare_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    (void)w;
+    moe__attn_prepare(&((const moe_session *)arg)->attn, ((const moe__run_step *)what)->layer, i);
 }
 
 static void op_qkv(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
     const moe__layer *l = &s->m->layers[step->layer];
     const moe__task t[3] = {{&l->mat[ROLE_ATTN_Q], s->attn.q},
-                       {&l->mat[ROLE_ATTN_K], s->attn.k},
-                       {&l->mat[ROLE_ATTN_V], s->attn.v}};
+                            {&l->mat[ROLE_ATTN_K], s->attn.k},
+                            {&l->mat[ROLE_ATTN_V], s->attn.v}};
     moe__run_products(s, w, &s->buf[step->in], t, 3);
-    for (size_t i; (i = moe__work_take(w)) < s->n_rows;) moe__attn_prepare(&s->attn, step->layer, i);
-    moe__work_next(w);
+    each_row(s, w, step, prepare_row);
+}
+
+static void pack_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    const moe_session *s = arg;
+    const moe__run_step *step = what;
+    (void)w;
+    moe__rows_pack(&s->buf[step->out], &s->m->k, i, step->formats);
 }
 
 static void op_attend(moe_session *s, moe__worker *w, const moe__run_step *step)
@@ -89,40 +122,63 @@ static void op_attend(moe_session *s, moe__worker *w, const moe__run_step *step)
         moe__attn_row(&s->attn, step->layer, i, g, moe__row(out, i) + g * group_width,
                       moe__session_member(s, w));
     }
-    moe__work_next(w);
-    if (!(step->formats & ~MOE_ACT_BIT(MOE_ACT_F32))) return;
-    for (size_t i; (i = moe__work_take(w)) < s->n_rows;) moe__rows_pack(out, &s->m->k, i, step->formats);
-    moe__work_next(w);
+    moe__work_close(w);
+    if (step->formats & ~MOE_ACT_BIT(MOE_ACT_F32)) each_row(s, w, step, pack_row);
+}
+
+/* Role of the bias that goes with a matrix, if any. */
+static const uint8_t bias_of[N_ROLES] = {[ROLE_ATTN_OUTPUT] = ROLE_ATTN_OUTPUT_BIAS};
+
+static const float *bias(const moe_session *s, const moe__run_step *step)
+{
+    return s->m->layers[step->layer].vec[bias_of[step->role]];
+}
+
+static void bias_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    const moe_session *s = arg;
+    const moe__run_step *step = what;
+    const moe__rows *out = &s->buf[step->out];
+    (void)w;
+    s->m->k.add(moe__row(out, i), bias(s, step), out->width);
 }
 
 static void op_linear(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    static const uint8_t bias_of[N_ROLES] = {[ROLE_ATTN_OUTPUT] = ROLE_ATTN_OUTPUT_BIAS};
-    const moe__rows *out = &s->buf[step->out];
-    const float *bias = s->m->layers[step->layer].vec[bias_of[step->role]];
-    const moe__task t = {&s->m->layers[step->layer].mat[step->role], out->f32};
+    const moe__task t = {&s->m->layers[step->layer].mat[step->role], s->buf[step->out].f32};
     moe__run_products(s, w, &s->buf[step->in], &t, 1);
-    if (!bias) return;
-    for (size_t i; (i = moe__work_take(w)) < s->n_rows;) s->m->k.add(moe__row(out, i), bias, out->width);
-    moe__work_next(w);
+    if (bias(s, step)) each_row(s, w, step, bias_row);
+}
+
+static void add_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    const moe_session *s = arg;
+    const moe__run_step *step = what;
+    const moe__rows *in = &s->buf[step->in], *out = &s->buf[step->out];
+    (void)w;
+    if (s->m->hp.residual_scale != 1)
+        s->m->k.axpy(moe__row(out, i), s->m->hp.residual_scale, moe__row(in, i), in->width);
+    else
+        s->m->k.add(moe__row(out, i), moe__row(in, i), in->width);
 }
 
 static void op_add(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    const moe__rows *in = &s->buf[step->in], *out = &s->buf[step->out];
-    for (size_t i; (i = moe__work_take(w)) < s->n_rows;) {
-        if (s->m->hp.residual_scale != 1)
-            s->m->k.axpy(moe__row(out, i), s->m->hp.residual_scale, moe__row(in, i), in->width);
-        else
-            s->m->k.add(moe__row(out, i), moe__row(in, i), in->width);
-    }
-    moe__work_next(w);
+    each_row(s, w, step, add_row);
 }
 
 static const moe__op_fn op_table[N_OPS] = {
-    [OP_EMBED] = op_embed,     [OP_COLLECT] = op_collect, [OP_NORM] = op_norm, [OP_QKV] = op_qkv,
-    [OP_ATTEND] = op_attend,   [OP_LINEAR] = op_linear,   [OP_ADD] = op_add,   [OP_ROUTE] = moe__op_route,
-    [OP_EXPERTS] = moe__op_experts, [OP_SHARED] = moe__op_shared,   [OP_FFN] = moe__op_ffn,
+    [OP_EMBED] = op_embed,
+    [OP_COLLECT] = op_collect,
+    [OP_NORM] = op_norm,
+    [OP_QKV] = op_qkv,
+    [OP_ATTEND] = op_attend,
+    [OP_LINEAR] = op_linear,
+    [OP_ADD] = op_add,
+    [OP_ROUTE] = moe__op_route,
+    [OP_EXPERTS] = moe__op_experts,
+    [OP_SHARED] = moe__op_shared,
+    [OP_FFN] = moe__op_ffn,
 };
 
 void moe__op_run(moe_session *s, moe__worker *w, const moe__run_step *step)

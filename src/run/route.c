@@ -39,27 +39,41 @@ void moe__route_compact(moe_session *s, uint32_t max_k)
     }
 }
 
+static void start_selection(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    (void)w;
+    (void)what;
+    (void)i;
+    ((moe_session *)arg)->selection_start = moe__os_now_ns();
+}
+
+static void select_row(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    moe_session *s = arg;
+    const moe__run_step *step = what;
+    const int st = route_row(s, &s->router[step->layer], &s->buf[step->in], i, moe__session_member(s, w));
+    if (st >= 0) return;
+    s->n_pairs[i] = 0; /* what stands there is not to be dispatched */
+    moe__fault(s, st, step->layer);
+}
+
+static void end_selection(moe__worker *w, void *arg, const void *what, size_t i)
+{
+    moe_session *s = arg;
+    (void)w;
+    (void)i;
+    moe__route_compact(s, s->router[((const moe__run_step *)what)->layer].max_k);
+    s->stats.ns_select += moe__os_now_ns() - s->selection_start;
+}
+
 void moe__op_route(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    const moe__router *r = &s->router[step->layer];
-    const moe__rows *in = &s->buf[step->in];
     const moe__task t = {&s->m->layers[step->layer].mat[step->role], s->router_logits};
-    moe__run_products(s, w, in, &t, 1);
-    if (r->serial) return;
-    const uint64_t start = w->index == 0 ? moe__os_now_ns() : 0;
-    for (size_t i; (i = moe__work_take(w)) < s->n_rows;) {
-        const int st = route_row(s, r, in, i, moe__session_member(s, w));
-        if (st < 0) {
-            s->n_pairs[i] = 0; /* what stands there is not to be dispatched */
-            moe__fault(s, st, step->layer);
-        }
-    }
-    moe__work_next(w);
-    /* The others go on to the next step and meet there before anybody reads the routes. */
-    if (w->index == 0) {
-        moe__route_compact(s, r->max_k);
-        s->stats.ns_select += moe__os_now_ns() - start;
-    }
+    moe__run_products(s, w, &s->buf[step->in], &t, 1);
+    if (s->router[step->layer].serial) return;
+    moe__work_once(w, start_selection, s, step, 0);
+    moe__work_after(w, select_row, s, step, s->n_rows);
+    moe__work_once(w, end_selection, s, step, 0);
 }
 
 static const moe__run_step *step_of(const moe_session *s, uint32_t layer)
@@ -115,8 +129,9 @@ static void walk_rows(moe__member *member, void *arg)
     moe__worker w = {.member = member, .work = &s->work, .index = member->index};
     const moe__rows *in = &s->buf[job->step->in];
     for (size_t i; (i = moe__work_take(&w)) < s->n_rows;) moe__rows_pack(in, &s->m->k, i, job->step->formats);
-    moe__work_next(&w);
+    moe__work_close(&w);
     moe__op_route(s, &w, job->step);
+    moe__work_settle(&w);
 }
 
 /* Routes the caller's rows through one layer's router; the walk's buffers are free outside an eval. */

@@ -147,7 +147,7 @@ struct moe_session {
     float *scratch; /* [n_threads][scratch_floats] */
     size_t scratch_floats;
     size_t pc;
-    int stop[2];
+    int stop; /* as of the last meeting */
     atomic_int fault; /* status of a step that failed, 0 if none */
     atomic_uint fault_layer;
     atomic_int interrupt;
@@ -160,6 +160,7 @@ struct moe_session {
     moe_seq *view_seq;
     moe_stats stats;
     uint64_t clock; /* start of the step under way */
+    uint64_t selection_start;
 };
 
 enum { MOE_N_PLACES = 5 }; /* MOE_AT_INPUT .. MOE_AT_OUTPUT */
@@ -197,7 +198,7 @@ int moe__warm_up(moe_session *s);
 /* forward.c: the rows in s->place through all layers, from s->pc on until the end or the deadline */
 void moe__forward_begin(moe_session *s);
 int moe__forward(moe_session *s);
-/* ops.c: one step, run by every member of the team; ends with a meeting. */
+/* ops.c: one step, run by every member of the team. */
 void moe__op_run(moe_session *s, moe__worker *w, const moe__run_step *step);
 /* head.c: staged rows -> hidden states and logits. */
 int moe__head(moe_session *s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the operations of a step share. An operation is run by all members of the team and is one or more
- * phases; in a phase members take items (a row, a block of weight rows) until none is left, then meet.
+ * What the operations of a step share. An operation is run by all members of the team; it need not be over
+ * when its function returns (base/work.h).
  */
 #ifndef MOE_RUN_STEPS_H
 #define MOE_RUN_STEPS_H
@@ -18,7 +18,7 @@ static inline void moe__fault(moe_session *s, int status, uint32_t layer)
 }
 
 /* ops.c: y = w x for all rows, shared by blocks of weight rows: items of several matrices (3 at most) that
- * read the same rows share one phase. Ends with a meeting. */
+ * read the same rows share one phase. */
 typedef struct moe__task {
     const moe__matrix *w;
     float *y;
