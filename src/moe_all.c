@@ -120,6 +120,7 @@
 /* kv, attn, route, expert, study, dispatch */
 #include "kv/cell.c"
 #include "kv/kv.c"
+#include "kv/shift.c"
 #include "attn/attn.c"
 #include "route/router.c"
 #include "route/setup.c"
@@ -173,6 +174,7 @@
 #include "run/replace.c"
 #include "run/route.c"
 #include "run/session.c"
+#include "run/shift.c"
 #include "run/state_io.c"
 #include "run/steer_load.c"
 #include "run/steer_save.c"

@@ -133,9 +133,11 @@ typedef struct moe_policy {
     void (*seq_truncate)(void *state, moe_seq seq, moe_pos keep);
     /** Chooses. Required. */
     int (*route)(void *state, const moe_route_input *in, moe_route_output *out);
+    /** Tokens first .. first+n-1 were taken out of the sequence, those behind moved down. May be NULL. Since 0.2.0 */
+    void (*seq_remove)(void *state, moe_seq seq, moe_pos first, moe_pos n);
 } moe_policy;
 /** Start value of moe_policy. */
-#define MOE_POLICY_INIT {sizeof(moe_policy), NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL}
+#define MOE_POLICY_INIT {sizeof(moe_policy), NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 
 /**
  * Has a policy of the program's own select, until the router's recipe is set or reset.

@@ -1049,6 +1049,22 @@ MOE_API int moe_session_seq_copy(moe_session *s, moe_seq from, moe_seq to);
  */
 MOE_API int moe_session_seq_truncate(moe_session *s, moe_seq q, moe_pos keep);
 /**
+ * Takes tokens out of a sequence; those behind move down to their places, their keys turned by the difference of
+ * positions. For a context that is full: keep the beginning, take out what follows it, go on. Nothing is
+ * evaluated again, so what the moved tokens had seen of the removed ones stays in them: the results are not those of
+ * a sequence that never had them (docs/determinism.md). Uses all threads and allocates nothing. Results of the
+ * last eval stay.
+ * @param s session
+ * @param q sequence
+ * @param first position of the first token to take out
+ * @param n number of tokens to take out
+ * @return #MOE_OK; #MOE_E_RANGE if it has not all of them; #MOE_E_FULL if pages that it shares with other sequences
+ *         would have to be copied and there is no room; #MOE_E_CALLBACK (executor), #MOE_E_STATE. On failure
+ *         everything is as before
+ * @since 0.2.0
+ */
+MOE_API int moe_session_seq_remove(moe_session *s, moe_seq q, moe_pos first, size_t n);
+/**
  * Tokens of a sequence as evaluated.
  * @param s session
  * @param q sequence
@@ -1095,6 +1111,48 @@ MOE_API int moe_session_save_file(const moe_session *s, const char *path);
  * @since 0.1.0
  */
 MOE_API int moe_session_load_file(moe_session *s, const char *path);
+/**
+ * Writes one sequence, its keys and values, and nothing else: what moe_session_save() would write of a session that
+ * has this one only, and no results (docs/formats/session.md).
+ * @param s session
+ * @param q sequence; may be empty
+ * @param fn receives the bytes in order, in pieces
+ * @param user handed to fn
+ * @return as moe_session_save(); #MOE_E_RANGE
+ * @since 0.2.0
+ */
+MOE_API int moe_session_seq_save(const moe_session *s, moe_seq q, moe_write_fn fn, void *user);
+/**
+ * Replaces one sequence by a saved one, of the same or another session of this model with the same KV types,
+ * whatever its number was. Other sequences and the results of the last eval stay. On failure the session is as
+ * before.
+ * @param s session
+ * @param q sequence to replace
+ * @param fn asked for the bytes in order, in pieces
+ * @param user handed to fn
+ * @return as moe_session_load(), #MOE_E_STATE also for a stream of moe_session_save() with more than one sequence or
+ *         results; #MOE_E_RANGE
+ * @since 0.2.0
+ */
+MOE_API int moe_session_seq_load(moe_session *s, moe_seq q, moe_read_fn fn, void *user);
+/**
+ * moe_session_seq_save() to a file that appears under its name only when whole.
+ * @param s session
+ * @param q sequence
+ * @param path UTF-8; an existing regular file is replaced
+ * @return as moe_session_save_file(); #MOE_E_RANGE
+ * @since 0.2.0
+ */
+MOE_API int moe_session_seq_save_file(const moe_session *s, moe_seq q, const char *path);
+/**
+ * moe_session_seq_load() from a file.
+ * @param s session
+ * @param q sequence to replace
+ * @param path UTF-8
+ * @return as moe_session_seq_load(); #MOE_E_NOTFOUND, #MOE_E_IO
+ * @since 0.2.0
+ */
+MOE_API int moe_session_seq_load_file(moe_session *s, moe_seq q, const char *path);
 /**
  * Changes the thread count. Results stay the same to the bit.
  * @param s session

@@ -176,6 +176,19 @@ int moe_session_seq_truncate(moe_session *s, moe_seq q, moe_pos keep)
     return MOE_OK;
 }
 
+int moe_session_seq_remove(moe_session *s, moe_seq q, moe_pos first, size_t n)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL);
+    MOE_IDLE(s);
+    MOE_TRY(check_seq(s, q));
+    const uint32_t len = s->kv.seq[q].len;
+    if (first < 0 || (uint32_t)first > len || n > len - (uint32_t)first)
+        return MOE_FAIL(RANGE, "sequence %d: %zu tokens from position %d: it has %u tokens", q, n, first,
+                        len);
+    return moe__session_remove(s, (uint32_t)q, (uint32_t)first, (uint32_t)n);
+}
+
 int moe_session_seq_tokens(const moe_session *s, moe_seq q, moe_token *dst, size_t cap, size_t *n)
 {
     moe__clear_error();
@@ -204,21 +217,55 @@ int moe_session_load(moe_session *s, moe_read_fn fn, void *user)
     return moe__session_load(s, fn, user);
 }
 
+int moe_session_seq_save(const moe_session *s, moe_seq q, moe_write_fn fn, void *user)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL && fn != NULL);
+    MOE_IDLE(s);
+    MOE_TRY(check_seq(s, q));
+    return moe__session_seq_save(s, (uint32_t)q, fn, user);
+}
+
+int moe_session_seq_load(moe_session *s, moe_seq q, moe_read_fn fn, void *user)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL && fn != NULL);
+    MOE_IDLE(s);
+    MOE_TRY(check_seq(s, q));
+    return moe__session_seq_load(s, (uint32_t)q, fn, user);
+}
+
 static int write_state(const void *data, size_t n, void *user) { return moe__os_write(user, data, n); }
+
+/* The whole session, or one sequence. */
+static int save_file(const moe_session *s, moe_seq q, const char *path)
+{
+    moe__os_writer w = {0};
+    MOE_TRY(moe__os_writer_open(&w, path, &s->m->alloc));
+    const int st = q == MOE_ALL_SEQS ? moe__session_save(s, write_state, &w)
+                                     : moe__session_seq_save(s, (uint32_t)q, write_state, &w);
+    if (st < 0) {
+        moe__os_writer_cancel(&w);
+        return st;
+    }
+    return moe__os_writer_commit(&w);
+}
 
 int moe_session_save_file(const moe_session *s, const char *path)
 {
     moe__clear_error();
     MOE_ARG(s != NULL && path != NULL);
     MOE_IDLE(s);
-    moe__os_writer w = {0};
-    MOE_TRY(moe__os_writer_open(&w, path, &s->m->alloc));
-    const int st = moe__session_save(s, write_state, &w);
-    if (st < 0) {
-        moe__os_writer_cancel(&w);
-        return st;
-    }
-    return moe__os_writer_commit(&w);
+    return save_file(s, MOE_ALL_SEQS, path);
+}
+
+int moe_session_seq_save_file(const moe_session *s, moe_seq q, const char *path)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL && path != NULL);
+    MOE_IDLE(s);
+    MOE_TRY(check_seq(s, q));
+    return save_file(s, q, path);
 }
 
 typedef struct file_reader {
@@ -238,16 +285,31 @@ static int read_state(void *data, size_t n, void *user)
     return MOE_OK;
 }
 
+static int load_file(moe_session *s, moe_seq q, const char *path)
+{
+    file_reader r = {.path = path};
+    MOE_TRY(moe__os_open(&r.file, path));
+    const int st = q == MOE_ALL_SEQS ? moe__session_load(s, read_state, &r)
+                                     : moe__session_seq_load(s, (uint32_t)q, read_state, &r);
+    moe__os_close(&r.file);
+    return st;
+}
+
 int moe_session_load_file(moe_session *s, const char *path)
 {
     moe__clear_error();
     MOE_ARG(s != NULL && path != NULL);
     MOE_IDLE(s);
-    file_reader r = {.path = path};
-    MOE_TRY(moe__os_open(&r.file, path));
-    int st = moe__session_load(s, read_state, &r);
-    moe__os_close(&r.file);
-    return st;
+    return load_file(s, MOE_ALL_SEQS, path);
+}
+
+int moe_session_seq_load_file(moe_session *s, moe_seq q, const char *path)
+{
+    moe__clear_error();
+    MOE_ARG(s != NULL && path != NULL);
+    MOE_IDLE(s);
+    MOE_TRY(check_seq(s, q));
+    return load_file(s, q, path);
 }
 
 int moe_session_set_threads(moe_session *s, int n)

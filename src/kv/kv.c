@@ -79,17 +79,20 @@ static int fresh_page(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t old)
     return MOE_OK;
 }
 
+int moe__kv_own(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t keep)
+{
+    const uint32_t old = kv->table[(size_t)q * kv->n_pages + slot];
+    if (kv->refs[old] == 1) return MOE_OK;
+    MOE_TRY(fresh_page(kv, q, slot, old));
+    copy_page(kv, old, kv->table[(size_t)q * kv->n_pages + slot], keep);
+    return MOE_OK;
+}
+
 int moe__kv_reserve(moe__kv *kv, uint32_t q, uint32_t n)
 {
     moe__kv_seq *s = &kv->seq[q];
-    const uint32_t have = s->len % MOE_KV_PAGE, slot = s->len / MOE_KV_PAGE;
-    if (n && have) { /* the last page is half full: it must be ours alone */
-        const uint32_t old = kv->table[(size_t)q * kv->n_pages + slot];
-        if (kv->refs[old] > 1) {
-            MOE_TRY(fresh_page(kv, q, slot, old));
-            copy_page(kv, old, kv->table[(size_t)q * kv->n_pages + slot], have);
-        }
-    }
+    const uint32_t have = s->len % MOE_KV_PAGE;
+    if (n && have) MOE_TRY(moe__kv_own(kv, q, s->len / MOE_KV_PAGE, have));
     const uint64_t want = ((uint64_t)s->len + n + MOE_KV_PAGE - 1) / MOE_KV_PAGE;
     for (; s->n_pages < want; s->n_pages++) MOE_TRY(fresh_page(kv, q, s->n_pages, MOE_KV_NO_PAGE));
     return MOE_OK;

@@ -51,6 +51,9 @@ void moe__kv_reset(moe__kv *kv);
 /* Makes room for n more positions of sequence q, its own to write to. E_FULL leaves the journal to be undone.
  */
 int moe__kv_reserve(moe__kv *kv, uint32_t q, uint32_t n);
+/* Makes a page of a sequence its own before it is written to: a shared one is copied as far as its first `keep`
+ * positions. E_FULL as above. */
+int moe__kv_own(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t keep);
 /* Ends an eval: sequences keep the lengths that were set with moe__kv_set_len, spare reserved pages go back.
  */
 void moe__kv_commit(moe__kv *kv);

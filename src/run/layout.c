@@ -177,6 +177,8 @@ size_t moe__session_scratch(const moe_session *s)
     /* an exact row: the longest input of any matrix */
     n = max_u64(n, max_u64(max_u64(h->dim, moe__width_of(h, W_ATTN)),
                            max_u64(h->dim_ff_expert, max_u64(h->dim_ff, h->dim_ff_shared))));
+    /* a key or value, when positions are taken out or saved */
+    n = max_u64(n, (uint64_t)h->n_heads_kv * max_u64(h->dim_head_k, h->dim_head_v));
     return (size_t)((n + 31) / 16 * 16); /* a cache line between members */
 }
 

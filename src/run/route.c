@@ -186,3 +186,11 @@ void moe__routers_truncate_seq(moe_session *s, moe_seq seq, moe_pos keep)
         if (r->policy.route && r->policy.seq_truncate) r->policy.seq_truncate(r->state, seq, keep);
     }
 }
+
+void moe__routers_remove_seq(moe_session *s, moe_seq seq, moe_pos first, moe_pos n)
+{
+    for (uint32_t l = 0; l < s->m->hp.n_layers; l++) {
+        const moe__router *r = &s->router[l];
+        if (r->policy.route && r->policy.seq_remove) r->policy.seq_remove(r->state, seq, first, n);
+    }
+}

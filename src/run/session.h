@@ -217,12 +217,18 @@ moe_route_view moe__route_view(const moe_session *s, uint32_t layer);
 void moe__routers_reset_seq(moe_session *s, moe_seq seq);
 void moe__routers_copy_seq(moe_session *s, moe_seq from, moe_seq to);
 void moe__routers_truncate_seq(moe_session *s, moe_seq seq, moe_pos keep);
+void moe__routers_remove_seq(moe_session *s, moe_seq seq, moe_pos first, moe_pos n);
 /* Floats of a row of router logits. */
 static inline uint32_t moe__n_logits(const moe_model *m) { return m->hp.n_experts + m->hp.n_null; }
 
-/* state_io.c */
+/* shift.c: takes positions first .. first+n-1 out of a sequence that has them; what follows moves down */
+int moe__session_remove(moe_session *s, uint32_t q, uint32_t first, uint32_t n);
+
+/* state_io.c: whole sessions, and single sequences */
 int moe__session_save(const moe_session *s, moe_write_fn fn, void *user);
 int moe__session_load(moe_session *s, moe_read_fn fn, void *user);
+int moe__session_seq_save(const moe_session *s, uint32_t q, moe_write_fn fn, void *user);
+int moe__session_seq_load(moe_session *s, uint32_t q, moe_read_fn fn, void *user);
 
 static inline int moe__session_exact(const moe_session *s)
 {

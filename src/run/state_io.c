@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Saving and loading a session (docs/formats/session.md). Little-endian: a head with magic, version, model
- * fingerprint and sizes; then for each sequence that has tokens its number, length, tokens, and for every
- * layer its keys and values in logical order; then the last logits and hidden states; then XXH64 over all
- * that came before. A load reads everything into memory of its own and checks the sum before it touches the
- * session.
+ * Saving and loading a session, or one sequence of it (docs/formats/session.md). Little-endian: a head with
+ * magic, version, model fingerprint and sizes; then for each sequence that has tokens its number, length,
+ * tokens, and for every layer its keys and values in logical order; then the last logits and hidden states;
+ * then XXH64 over all that came before. A saved sequence is a session with that sequence and no results. A
+ * load reads everything into memory of its own and checks the sum before it touches the session.
  */
 #include <string.h>
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "kv/cell.h"
 #include "run/session.h"
 
 #define VERSION 1u
@@ -58,7 +59,7 @@ static int big_endian(void)
     return first == 0;
 }
 
-/* Turns elements of 2 or 4 bytes between the machine's order and the file's, in place. */
+/* Turns elements of `size` bytes between the machine's order and the file's, in place. */
 static void to_file_order(void *data, size_t n, size_t size)
 {
     uint8_t *p = data;
@@ -107,11 +108,9 @@ static int put_elements(saver *k, const void *data, size_t n, size_t size)
     return MOE_OK;
 }
 
-static int put_head(saver *k, const moe_session *s)
+static int put_head(saver *k, const moe_session *s, uint32_t n_seqs, uint32_t n_logits, uint32_t n_hidden)
 {
     uint8_t head[sizeof magic + 8 + 4 * HEAD_N];
-    uint32_t n_seqs = 0;
-    for (uint32_t q = 0; q < s->o.n_seq_max; q++) n_seqs += s->kv.seq[q].len != 0;
     const uint32_t word[HEAD_N] = {[HEAD_VERSION] = VERSION,
                                    [HEAD_TYPE_K] = (uint32_t)s->kv.type_k,
                                    [HEAD_TYPE_V] = (uint32_t)s->kv.type_v,
@@ -121,8 +120,8 @@ static int put_head(saver *k, const moe_session *s)
                                    [HEAD_VOCAB] = s->m->hp.n_vocab,
                                    [HEAD_DIM] = s->m->hp.dim,
                                    [HEAD_SEQS] = n_seqs,
-                                   [HEAD_LOGITS] = s->n_logits,
-                                   [HEAD_HIDDEN] = s->n_hidden};
+                                   [HEAD_LOGITS] = n_logits,
+                                   [HEAD_HIDDEN] = n_hidden};
     memcpy(head, magic, sizeof magic);
     put64(head + sizeof magic, s->m->fingerprint);
     for (int i = 0; i < HEAD_N; i++) put32(head + sizeof magic + 8 + 4 * i, word[i]);
@@ -138,27 +137,51 @@ static int put_seq(saver *k, const moe_session *s, uint32_t q)
     put32(head + 4, len);
     MOE_TRY(put_data(k, head, sizeof head));
     for (uint32_t p = 0; p < len; p++) MOE_TRY(put_elements(k, moe__kv_token(kv, q, p), 1, 4));
+    uint8_t *cell = (uint8_t *)(void *)s->scratch; /* the scratch of a thread holds a key or value in f32 */
     for (uint32_t l = 0; l < kv->n_layers; l++)
         for (uint32_t p = 0; p < len; p += MOE_KV_PAGE) {
-            const size_t n = len - p < MOE_KV_PAGE ? len - p : MOE_KV_PAGE;
-            MOE_TRY(put_elements(k, moe__kv_k(kv, l, q, p), n * kv->width_k, kv->size_k));
-            MOE_TRY(put_elements(k, moe__kv_v(kv, l, q, p), n * kv->width_v, kv->size_v));
+            const uint32_t end = len - p < MOE_KV_PAGE ? len : p + MOE_KV_PAGE;
+            for (uint32_t i = p; i < end; i++) {
+                moe__kv_get_k(kv, moe__kv_at(kv, l, q, i), cell);
+                MOE_TRY(put_data(k, cell, kv->cell_k));
+            }
+            for (uint32_t i = p; i < end; i++) {
+                moe__kv_get_v(kv, moe__kv_at(kv, l, q, i), cell);
+                MOE_TRY(put_data(k, cell, kv->cell_v));
+            }
         }
     return MOE_OK;
+}
+
+static int put_sum(saver *k)
+{
+    uint8_t sum[8];
+    put64(sum, moe__hash_get(&k->hash));
+    return put_data(k, sum, sizeof sum);
 }
 
 int moe__session_save(const moe_session *s, moe_write_fn fn, void *user)
 {
     saver k = {.fn = fn, .user = user};
-    uint8_t sum[8];
+    uint32_t n_seqs = 0;
+    for (uint32_t q = 0; q < s->o.n_seq_max; q++) n_seqs += s->kv.seq[q].len != 0;
     moe__hash_init(&k.hash);
-    MOE_TRY(put_head(&k, s));
+    MOE_TRY(put_head(&k, s, n_seqs, s->n_logits, s->n_hidden));
     for (uint32_t q = 0; q < s->o.n_seq_max; q++)
         if (s->kv.seq[q].len) MOE_TRY(put_seq(&k, s, q));
     MOE_TRY(put_elements(&k, s->logits, (size_t)s->n_logits * s->m->hp.n_vocab, 4));
     MOE_TRY(put_elements(&k, s->hidden, (size_t)s->n_hidden * s->m->hp.dim, 4));
-    put64(sum, moe__hash_get(&k.hash));
-    return put_data(&k, sum, sizeof sum);
+    return put_sum(&k);
+}
+
+int moe__session_seq_save(const moe_session *s, uint32_t q, moe_write_fn fn, void *user)
+{
+    saver k = {.fn = fn, .user = user};
+    const uint32_t n = s->kv.seq[q].len != 0;
+    moe__hash_init(&k.hash);
+    MOE_TRY(put_head(&k, s, n, 0, 0));
+    if (n) MOE_TRY(put_seq(&k, s, q));
+    return put_sum(&k);
 }
 
 /* ---- load ---- */
@@ -167,6 +190,7 @@ typedef struct source {
     moe_read_fn fn;
     void *user;
     moe__hash hash;
+    uint64_t at; /* bytes read */
 } source;
 
 static int get(source *k, void *data, size_t n)
@@ -180,6 +204,7 @@ static int get(source *k, void *data, size_t n)
             CALLBACK, "loading a session: the read callback returned %d: expected 0 or a negative value", st);
     MOE_TRY(st);
     moe__hash_add(&k->hash, data, n);
+    k->at += n;
     return MOE_OK;
 }
 
@@ -233,42 +258,59 @@ static int get_head(source *k, const moe_session *s, saved *v)
     return MOE_OK;
 }
 
-static int get_seq(source *k, const moe_session *s, saved_seq *q, uint32_t previous, uint64_t *pages)
+/* into: the number it is to have here, or MOE_ALL_SEQS for that of the file. */
+static int get_seq(source *k, const moe_session *s, saved_seq *q, moe_seq into, uint32_t previous,
+                   uint64_t *pages)
 {
     uint8_t head[8];
     MOE_TRY(get(k, head, sizeof head));
-    q->seq = get32(head);
+    q->seq = into == MOE_ALL_SEQS ? get32(head) : (uint32_t)into;
     q->len = get32(head + 4);
     if (q->seq >= s->o.n_seq_max)
         return MOE_FAIL(FULL, "saved session: sequence %u: this session has %u", q->seq, s->o.n_seq_max);
     if (previous != UINT32_MAX && q->seq <= previous)
-        return MOE_FAIL(FORMAT, "saved session: sequence %u follows %u", q->seq, previous);
+        return MOE_FAIL(FORMAT, "saved session: offset %llu: sequence %u follows %u",
+                        (unsigned long long)(k->at - sizeof head), q->seq, previous);
     *pages += ((uint64_t)q->len + MOE_KV_PAGE - 1) / MOE_KV_PAGE;
-    if (q->len == 0 || *pages > s->kv.n_pages)
+    if (q->len == 0)
+        return MOE_FAIL(FORMAT, "saved session: offset %llu: sequence %u has no tokens",
+                        (unsigned long long)(k->at - 4), q->seq);
+    if (*pages > s->kv.n_pages)
         return MOE_FAIL(FULL, "saved session: sequence %u has %u tokens: this session has room for %u in all",
                         q->seq, q->len, s->kv.n_pages * MOE_KV_PAGE);
     const moe__kv *kv = &s->kv; /* the length fits into the cache, so these products fit too */
-    q->bytes =
-        (size_t)q->len *
-        (4 + (size_t)kv->n_layers * ((size_t)kv->width_k * kv->size_k + (size_t)kv->width_v * kv->size_v));
+    q->bytes = (size_t)q->len * (4 + (size_t)kv->n_layers * ((size_t)kv->cell_k + kv->cell_v));
     MOE_TRY(moe__alloc(&s->m->alloc, (void **)&q->data, q->bytes, "saved sequence"));
+    const uint64_t start = k->at;
     MOE_TRY(get(k, q->data, q->bytes));
     for (uint32_t p = 0; p < q->len; p++)
         if (get32(q->data + 4 * (size_t)p) >= s->m->hp.n_vocab)
-            return MOE_FAIL(FORMAT, "saved session: sequence %u: token %u at position %u is out of range",
-                            q->seq, get32(q->data + 4 * (size_t)p), p);
+            return MOE_FAIL(
+                FORMAT, "saved session: offset %llu: sequence %u: token %u at position %u is out of range",
+                (unsigned long long)(start + 4 * (uint64_t)p), q->seq, get32(q->data + 4 * (size_t)p), p);
     return MOE_OK;
 }
 
-static int get_all(source *k, const moe_session *s, saved *v)
+/* A stream of one sequence has that and nothing else. */
+static int check_single(const saved *v)
+{
+    if (v->word[HEAD_SEQS] <= 1 && !v->word[HEAD_LOGITS] && !v->word[HEAD_HIDDEN]) return MOE_OK;
+    return MOE_FAIL(STATE,
+                    "this is a saved session with %u sequences and its results, not a single sequence: "
+                    "moe_session_load() takes it",
+                    v->word[HEAD_SEQS]);
+}
+
+static int get_all(source *k, const moe_session *s, moe_seq into, saved *v)
 {
     const moe__allocator *a = &s->m->alloc;
     uint64_t pages = 0;
     uint8_t sum[8];
     MOE_TRY(get_head(k, s, v));
+    if (into != MOE_ALL_SEQS) MOE_TRY(check_single(v));
     MOE_TRY(MOE_NEW(a, &v->seq, v->word[HEAD_SEQS], "saved sequences"));
     for (uint32_t i = 0; i < v->word[HEAD_SEQS]; i++)
-        MOE_TRY(get_seq(k, s, &v->seq[i], i ? v->seq[i - 1].seq : UINT32_MAX, &pages));
+        MOE_TRY(get_seq(k, s, &v->seq[i], into, i ? v->seq[i - 1].seq : UINT32_MAX, &pages));
     const size_t n_logits = (size_t)v->word[HEAD_LOGITS] * s->m->hp.n_vocab,
                  n_hidden = (size_t)v->word[HEAD_HIDDEN] * s->m->hp.dim;
     MOE_TRY(MOE_NEW(a, &v->logits, n_logits, "saved logits"));
@@ -278,8 +320,9 @@ static int get_all(source *k, const moe_session *s, saved *v)
     const uint64_t want = moe__hash_get(&k->hash);
     MOE_TRY(get(k, sum, sizeof sum));
     if (get64(sum) != want)
-        return MOE_FAIL(FORMAT, "saved session: checksum: expected %016llx, found %016llx",
-                        (unsigned long long)want, (unsigned long long)get64(sum));
+        return MOE_FAIL(FORMAT, "saved session: offset %llu: checksum: expected %016llx, found %016llx",
+                        (unsigned long long)(k->at - sizeof sum), (unsigned long long)want,
+                        (unsigned long long)get64(sum));
     return MOE_OK;
 }
 
@@ -290,26 +333,27 @@ static void place_seq(moe__kv *kv, saved_seq *q)
     for (uint32_t i = 0; i < q->len; i++, p += 4) *moe__kv_token(kv, q->seq, i) = (moe_token)get32(p);
     for (uint32_t l = 0; l < kv->n_layers; l++)
         for (uint32_t i = 0; i < q->len; i += MOE_KV_PAGE) {
-            const size_t n = q->len - i < MOE_KV_PAGE ? q->len - i : MOE_KV_PAGE;
-            void *k = moe__kv_k(kv, l, q->seq, i), *v = moe__kv_v(kv, l, q->seq, i);
-            memcpy(k, p, n * kv->width_k * kv->size_k);
-            to_file_order(k, n * kv->width_k, kv->size_k);
-            p += n * kv->width_k * kv->size_k;
-            memcpy(v, p, n * kv->width_v * kv->size_v);
-            to_file_order(v, n * kv->width_v, kv->size_v);
-            p += n * kv->width_v * kv->size_v;
+            const uint32_t end = q->len - i < MOE_KV_PAGE ? q->len : i + MOE_KV_PAGE;
+            for (uint32_t j = i; j < end; j++, p += kv->cell_k)
+                moe__kv_put_k(kv, moe__kv_at(kv, l, q->seq, j), p);
+            for (uint32_t j = i; j < end; j++, p += kv->cell_v)
+                moe__kv_put_v(kv, moe__kv_at(kv, l, q->seq, j), p);
         }
+}
+
+/* The pages were counted: there is room. */
+static int place_one(moe_session *s, saved_seq *q)
+{
+    MOE_TRY(moe__kv_reserve(&s->kv, q->seq, q->len));
+    place_seq(&s->kv, q);
+    moe__kv_set_len(&s->kv, q->seq, q->len);
+    return MOE_OK;
 }
 
 static int place(moe_session *s, saved *v)
 {
     moe__kv_reset(&s->kv);
-    for (uint32_t i = 0; i < v->word[HEAD_SEQS]; i++) {
-        MOE_TRY(moe__kv_reserve(&s->kv, v->seq[i].seq,
-                                v->seq[i].len)); /* the pages were counted: there is room */
-        place_seq(&s->kv, &v->seq[i]);
-        moe__kv_set_len(&s->kv, v->seq[i].seq, v->seq[i].len);
-    }
+    for (uint32_t i = 0; i < v->word[HEAD_SEQS]; i++) MOE_TRY(place_one(s, &v->seq[i]));
     moe__kv_commit(&s->kv);
     s->n_logits = v->word[HEAD_LOGITS];
     s->n_hidden = v->word[HEAD_HIDDEN];
@@ -319,21 +363,53 @@ static int place(moe_session *s, saved *v)
     to_file_order(v->hidden, n_hidden, 4);
     memcpy(s->logits, v->logits, n_logits * sizeof(float));
     memcpy(s->hidden, v->hidden, n_hidden * sizeof(float));
+    moe__routers_reset_seq(s, MOE_ALL_SEQS); /* states of policies are not in the file */
     return MOE_OK;
 }
 
-int moe__session_load(moe_session *s, moe_read_fn fn, void *user)
+/* Pages that a sequence would leave free, and those that are. */
+static uint32_t pages_to_have(const moe__kv *kv, uint32_t q)
+{
+    uint32_t n = kv->n_free;
+    for (uint32_t i = 0; i < kv->seq[q].n_pages; i++)
+        n += kv->refs[moe__kv_page(kv, q, i * MOE_KV_PAGE)] == 1;
+    return n;
+}
+
+static int place_as(moe_session *s, uint32_t q, saved *v)
+{
+    const uint32_t len = v->word[HEAD_SEQS] ? v->seq[0].len : 0, have = pages_to_have(&s->kv, q);
+    if ((len + MOE_KV_PAGE - 1) / MOE_KV_PAGE > have)
+        return MOE_FAIL(FULL, "the saved sequence has %u tokens: there is room for %u", len,
+                        have * MOE_KV_PAGE);
+    moe__kv_truncate(&s->kv, q, 0);
+    moe__routers_reset_seq(s, (moe_seq)q);
+    if (len) MOE_TRY(place_one(s, &v->seq[0]));
+    moe__kv_commit(&s->kv);
+    return MOE_OK;
+}
+
+static int load_state(moe_session *s, moe_seq into, moe_read_fn fn, void *user)
 {
     const moe__allocator *a = &s->m->alloc;
     source k = {.fn = fn, .user = user};
     saved v = {{0}, NULL, NULL, NULL};
     moe__hash_init(&k.hash);
-    int st = get_all(&k, s, &v);
-    if (st == MOE_OK) st = place(s, &v);
-    if (st == MOE_OK) moe__routers_reset_seq(s, MOE_ALL_SEQS); /* states of policies are not in the file */
+    int st = get_all(&k, s, into, &v);
+    if (st == MOE_OK) st = into == MOE_ALL_SEQS ? place(s, &v) : place_as(s, (uint32_t)into, &v);
     for (uint32_t i = 0; v.seq && i < v.word[HEAD_SEQS]; i++) moe__free(a, v.seq[i].data);
     moe__free(a, v.seq);
     moe__free(a, v.logits);
     moe__free(a, v.hidden);
     return st;
+}
+
+int moe__session_load(moe_session *s, moe_read_fn fn, void *user)
+{
+    return load_state(s, MOE_ALL_SEQS, fn, user);
+}
+
+int moe__session_seq_load(moe_session *s, uint32_t q, moe_read_fn fn, void *user)
+{
+    return load_state(s, (moe_seq)q, fn, user);
 }

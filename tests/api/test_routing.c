@@ -648,7 +648,7 @@ static void nobody_and_duplicates(void **state)
 }
 
 typedef struct life {
-    int made, ended, resets, copied, cut;
+    int made, ended, resets, copied, cut, removed;
 } life;
 
 static int life_create(void **st, const moe_policy_info *info, void *user)
@@ -676,6 +676,10 @@ static void life_cut(void *st, moe_seq q, moe_pos keep)
     (void)q;
     (void)keep;
     ((life *)st)->cut++;
+}
+static void life_remove(void *st, moe_seq q, moe_pos first, moe_pos n)
+{
+    if (q == 1 && first == 1 && n == 2) ((life *)st)->removed++;
 }
 static int life_route(void *st, const moe_route_input *in, moe_route_output *out)
 {
@@ -730,12 +734,15 @@ static void states_of_policies(void **state)
     p.seq_copy = life_copy;
     p.seq_truncate = life_cut;
     p.route = life_route;
+    p.seq_remove = life_remove;
     moe_router *r = router_of(s, 0);
     assert_ok(moe_router_set_policy(r, &p, &l));
     assert_ok(moe_session_eval(s, w.id, 5));
     assert_ok(moe_session_seq_copy(s, 0, 1));
+    assert_ok(moe_session_seq_remove(s, 1, 1, 2));
     assert_ok(moe_session_seq_truncate(s, 1, 2));
     moe_session_reset(s);
+    assert_int_equal(l.removed, 1);
     assert_int_equal(l.copied, 1);
     assert_int_equal(l.cut, 1);
     assert_int_equal(l.resets, 1);

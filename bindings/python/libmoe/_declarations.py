@@ -850,6 +850,7 @@ moe_policy_seq_reset = C.CFUNCTYPE(None, C.c_void_p, moe_seq)
 moe_policy_seq_copy = C.CFUNCTYPE(None, C.c_void_p, moe_seq, moe_seq)
 moe_policy_seq_truncate = C.CFUNCTYPE(None, C.c_void_p, moe_seq, moe_pos)
 moe_policy_route = C.CFUNCTYPE(C.c_int, C.c_void_p, C.POINTER(moe_route_input), C.POINTER(moe_route_output))
+moe_policy_seq_remove = C.CFUNCTYPE(None, C.c_void_p, moe_seq, moe_pos, moe_pos)
 
 
 class moe_policy(Sized):
@@ -864,6 +865,7 @@ class moe_policy(Sized):
         ("seq_copy", moe_policy_seq_copy),
         ("seq_truncate", moe_policy_seq_truncate),
         ("route", moe_policy_route),
+        ("seq_remove", moe_policy_seq_remove),
     ]
 
 
@@ -931,11 +933,16 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "moe_session_seq_len": (C.c_size_t, [C.c_void_p, moe_seq]),
     "moe_session_seq_copy": (C.c_int, [C.c_void_p, moe_seq, moe_seq]),
     "moe_session_seq_truncate": (C.c_int, [C.c_void_p, moe_seq, moe_pos]),
+    "moe_session_seq_remove": (C.c_int, [C.c_void_p, moe_seq, moe_pos, C.c_size_t]),
     "moe_session_seq_tokens": (C.c_int, [C.c_void_p, moe_seq, C.POINTER(moe_token), C.c_size_t, C.POINTER(C.c_size_t)]),
     "moe_session_save": (C.c_int, [C.c_void_p, moe_write_fn, C.c_void_p]),
     "moe_session_load": (C.c_int, [C.c_void_p, moe_read_fn, C.c_void_p]),
     "moe_session_save_file": (C.c_int, [C.c_void_p, C.c_char_p]),
     "moe_session_load_file": (C.c_int, [C.c_void_p, C.c_char_p]),
+    "moe_session_seq_save": (C.c_int, [C.c_void_p, moe_seq, moe_write_fn, C.c_void_p]),
+    "moe_session_seq_load": (C.c_int, [C.c_void_p, moe_seq, moe_read_fn, C.c_void_p]),
+    "moe_session_seq_save_file": (C.c_int, [C.c_void_p, moe_seq, C.c_char_p]),
+    "moe_session_seq_load_file": (C.c_int, [C.c_void_p, moe_seq, C.c_char_p]),
     "moe_session_set_threads": (C.c_int, [C.c_void_p, C.c_int]),
     "moe_session_interrupt": (None, [C.c_void_p]),
     "moe_session_observe": (C.c_int, [C.c_void_p, moe_session_observe_fn, C.c_void_p]),
@@ -1067,7 +1074,7 @@ LAYOUT: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
     "moe_route_input": (96, {"size": (0, 8), "layer": (8, 4), "n_rows": (12, 4), "n_experts": (16, 4), "n_null": (20, 4), "top_k": (24, 4), "dim": (28, 4), "stride": (32, 8), "logits": (40, 8), "score": (48, 8), "choice": (56, 8), "hidden": (64, 8), "token": (72, 8), "pos": (80, 8), "seq": (88, 8)}),
     "moe_route_output": (40, {"size": (0, 8), "cap": (8, 8), "offset": (16, 8), "expert": (24, 8), "weight": (32, 8)}),
     "moe_policy_info": (32, {"size": (0, 8), "layer": (8, 4), "n_experts": (12, 4), "n_null": (16, 4), "n_seq_max": (20, 4), "spec": (24, 8)}),
-    "moe_policy": (72, {"size": (0, 8), "name": (8, 8), "flags": (16, 4), "max_k": (20, 4), "create": (24, 8), "destroy": (32, 8), "seq_reset": (40, 8), "seq_copy": (48, 8), "seq_truncate": (56, 8), "route": (64, 8)}),
+    "moe_policy": (80, {"size": (0, 8), "name": (8, 8), "flags": (16, 4), "max_k": (20, 4), "create": (24, 8), "destroy": (32, 8), "seq_reset": (40, 8), "seq_copy": (48, 8), "seq_truncate": (56, 8), "route": (64, 8), "seq_remove": (72, 8)}),
     "moe_expert_call": (64, {"size": (0, 8), "layer": (8, 4), "index": (12, 4), "n_rows": (16, 4), "dim": (20, 4), "x": (24, 8), "y": (32, 8), "token": (40, 8), "pos": (48, 8), "seq": (56, 8)}),
     "moe_layer_event": (56, {"size": (0, 8), "layer": (8, 4), "where": (12, 4), "n_rows": (16, 4), "dim": (20, 4), "hidden": (24, 8), "token": (32, 8), "pos": (40, 8), "seq": (48, 8)}),
     "moe_profile_options": (24, {"size": (0, 8), "flags": (8, 4), "n_classes": (12, 4), "n_tokens_max": (16, 4), "n_pos_max": (20, 4)}),

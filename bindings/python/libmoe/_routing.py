@@ -360,7 +360,7 @@ class Policy:
     """A selection rule in Python. Subclass it and write route(); a plain function will do where no state is needed.
 
     A policy whose result depends on earlier tokens keeps its state per sequence: for_router() makes one object for each
-    router, and seq_reset, seq_copy and seq_truncate follow what happens to sequences."""
+    router, and seq_reset, seq_copy, seq_truncate and seq_remove follow what happens to sequences."""
 
     def route(self, rows: RouteInput) -> Any:
         """Chooses: experts of each row, best first, as a list of lists or an integer array [n_rows][k]; with weights
@@ -380,6 +380,9 @@ class Policy:
 
     def seq_truncate(self, seq: int, keep: int) -> None:
         """The sequence now has `keep` tokens."""
+
+    def seq_remove(self, seq: int, first: int, n: int) -> None:
+        """Tokens first .. first+n-1 were taken out of the sequence; those behind moved down."""
 
 
 class _FunctionPolicy(Policy):
@@ -466,7 +469,8 @@ def _told(name: str) -> Callable[..., None]:
 
 _TABLE = dict(create=d.moe_policy_create(_create), destroy=d.moe_policy_destroy(_destroy),
               seq_reset=d.moe_policy_seq_reset(_told("seq_reset")), seq_copy=d.moe_policy_seq_copy(_told("seq_copy")),
-              seq_truncate=d.moe_policy_seq_truncate(_told("seq_truncate")), route=d.moe_policy_route(_route))
+              seq_truncate=d.moe_policy_seq_truncate(_told("seq_truncate")), route=d.moe_policy_route(_route),
+              seq_remove=d.moe_policy_seq_remove(_told("seq_remove")))
 
 
 # -------------------------------------------------------------------------------------------------------- weights

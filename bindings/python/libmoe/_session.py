@@ -261,6 +261,13 @@ class Session(Object):
         """Keeps the first tokens of a sequence; 0 empties it. RangeError if it has fewer."""
         self._call(lib.moe_session_seq_truncate, seq, keep)
 
+    def remove(self, first: int, n: int, seq: int = 0) -> None:
+        """Takes n tokens out of a sequence; those behind move down, with what they had seen of the removed ones. For
+        a context that is full. RangeError if it has not all of them, FullError if shared pages cannot be copied."""
+        if n < 0:
+            raise ValueError(f"{n} tokens cannot be taken out")
+        self._call(lib.moe_session_seq_remove, seq, first, n)
+
     def reset(self) -> None:
         """Empties all sequences; results are gone. Routing stays."""
         self._enter()
@@ -290,6 +297,21 @@ class Session(Object):
                 self._call(lib.moe_session_load, reader(source), None)
         finally:
             self._lock.release()
+
+    def save_seq(self, to: Union[Path, BinaryIO], seq: int = 0) -> None:
+        """Writes one sequence to a file (which appears when whole) or a binary stream."""
+        if isinstance(to, (str, os.PathLike)):
+            self._call(lib.moe_session_seq_save_file, seq, path_bytes(to))
+        else:
+            self._call(lib.moe_session_seq_save, seq, writer(to), None)
+
+    def load_seq(self, source: Union[Path, BinaryIO], seq: int = 0) -> None:
+        """Replaces one sequence by a saved one, of this or another session of the model; others and the results
+        stay. Raises as load() does, StateError for a whole session's file."""
+        if isinstance(source, (str, os.PathLike)):
+            self._call(lib.moe_session_seq_load_file, seq, path_bytes(source))
+        else:
+            self._call(lib.moe_session_seq_load, seq, reader(source), None)
 
     # -- generation
     def encode(self, prompt: Prompt, *, bos: bool = True, special: bool = False) -> list[int]:

@@ -243,6 +243,9 @@ class Sticky(libmoe.Policy):
     def seq_truncate(self, seq: int, keep: int) -> None:
         Sticky.events.append(f"truncate {seq} {keep}")
 
+    def seq_remove(self, seq: int, first: int, n: int) -> None:
+        Sticky.events.append(f"remove {seq} {first} {n}")
+
 
 def test_policy_with_a_state(tiny: libmoe.Model) -> None:
     from libmoe._routing import _states
@@ -255,8 +258,11 @@ def test_policy_with_a_state(tiny: libmoe.Model) -> None:
         rows = [e for e, _ in s.router(2).last.rows()]
         assert all(row == rows[0] for row in rows)
         s.copy(0, 1)
+        s.truncate(4, 0)
+        s.remove(1, 2)
         s.truncate(2, 0)
         s.reset()
+        assert "remove 0 1 2" in Sticky.events
         assert "copy 0 1" in Sticky.events and "truncate 0 2" in Sticky.events and "reset -1" in Sticky.events
         other.copy_routing(s)
         assert len(_states) == before + 6

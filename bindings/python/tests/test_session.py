@@ -75,6 +75,14 @@ def test_batches_and_sequences(tiny: libmoe.Model, numbers: str) -> None:
         assert list(s.logits()) == row0
         with pytest.raises(libmoe.RangeError):
             s.truncate(5, 0)
+        s.eval(list(range(20, 120)), seq=[1] * 100)
+        s.remove(10, 60, seq=1)
+        assert s.tokens(1) == [21, 22, *range(20, 28), *range(88, 120)]
+        with pytest.raises(libmoe.RangeError):
+            s.remove(10, 60, seq=1)
+        with pytest.raises(ValueError):
+            s.remove(0, -1)
+        s.truncate(2, 1)
         with pytest.raises(libmoe.RangeError):
             s.eval([99999])
         with pytest.raises(libmoe.InvalidError):
@@ -210,6 +218,32 @@ def test_stale_after_load_and_reset(tiny: libmoe.Model, tmp_path: pathlib.Path) 
             s.save(Full())
         with pytest.raises(libmoe.NotFoundError):
             s.load(tmp_path / "none")
+
+
+def test_one_sequence_saved_and_loaded(tiny: libmoe.Model, tmp_path: pathlib.Path) -> None:
+    with tiny.session(n_seq_max=2) as a, tiny.session(n_seq_max=3) as b:
+        a.eval([1, 2, 3, 4], seq=[1] * 4)
+        a.save_seq(tmp_path / "one.bin", seq=1)
+        stream = io.BytesIO()
+        a.save_seq(stream, 1)
+        assert stream.getvalue() == (tmp_path / "one.bin").read_bytes()
+        b.eval([9, 8])
+        before = list(b.logits())
+        b.load_seq(tmp_path / "one.bin", seq=2)
+        assert list(b.logits()) == before and b.tokens(0) == [9, 8] and b.tokens(2) == [1, 2, 3, 4]
+        stream.seek(0)
+        b.load_seq(stream)
+        assert b.tokens(0) == [1, 2, 3, 4]
+        a.eval([5], seq=[1])
+        b.eval([5])
+        assert list(a.logits()) == list(b.logits())
+        a.save(tmp_path / "all.bin")
+        with pytest.raises(libmoe.StateError):
+            b.load_seq(tmp_path / "all.bin")
+        with pytest.raises(EOFError):
+            b.load_seq(io.BytesIO(stream.getvalue()[:80]))
+        with pytest.raises(libmoe.RangeError):
+            b.save_seq(io.BytesIO(), 3)
 
 
 def test_generate(demo: libmoe.Model) -> None:

@@ -1973,6 +1973,8 @@ pub struct moe_policy {
     pub seq_truncate: Option<unsafe extern "C" fn(state: *mut c_void, seq: moe_seq, keep: moe_pos)>,
     /// Chooses. Required.
     pub route: Option<unsafe extern "C" fn(state: *mut c_void, r#in: *const moe_route_input, out: *mut moe_route_output) -> c_int>,
+    /// Tokens first .. first+n-1 were taken out of the sequence, those behind moved down. May be NULL. Since 0.2.0
+    pub seq_remove: Option<unsafe extern "C" fn(state: *mut c_void, seq: moe_seq, first: moe_pos, n: moe_pos)>,
 }
 /// Start value of [`moe_policy`].
 pub const MOE_POLICY_INIT: moe_policy = moe_policy {
@@ -1986,6 +1988,7 @@ pub const MOE_POLICY_INIT: moe_policy = moe_policy {
     seq_copy: None,
     seq_truncate: None,
     route: None,
+    seq_remove: None,
 };
 impl Default for moe_policy {
     fn default() -> Self {
@@ -1993,7 +1996,7 @@ impl Default for moe_policy {
     }
 }
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<moe_policy>() == 72);
+const _: () = assert!(size_of::<moe_policy>() == 80);
 
 /// Rows for an expert of the program's own. Pointers are valid during the call only.
 #[repr(C)]
@@ -2955,6 +2958,22 @@ extern "C" {
     ///
     /// Since 0.1.0.
     pub fn moe_session_seq_truncate(s: *mut moe_session, q: moe_seq, keep: moe_pos) -> c_int;
+    /// Takes tokens out of a sequence; those behind move down to their places, their keys turned by the difference of positions. For a context that is full: keep the beginning, take out what follows it, go on. Nothing is evaluated again, so what the moved tokens had seen of the removed ones stays in them: the results are not those of a sequence that never had them (docs/determinism.md). Uses all threads and allocates nothing. Results of the last eval stay.
+    ///
+    /// - `s`: session
+    /// - `q`: sequence
+    /// - `first`: position of the first token to take out
+    /// - `n`: number of tokens to take out
+    ///
+    /// Returns [`MOE_OK`]; [`MOE_E_RANGE`] if it has not all of them; [`MOE_E_FULL`] if pages that it shares with other sequences would have to be copied and there is no room; [`MOE_E_CALLBACK`] (executor), [`MOE_E_STATE`]. On failure everything is as before
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_seq_remove(
+        s: *mut moe_session,
+        q: moe_seq,
+        first: moe_pos,
+        n: usize,
+    ) -> c_int;
     /// Tokens of a sequence as evaluated.
     ///
     /// - `s`: session
@@ -3019,6 +3038,62 @@ extern "C" {
     ///
     /// Since 0.1.0.
     pub fn moe_session_load_file(s: *mut moe_session, path: *const c_char) -> c_int;
+    /// Writes one sequence, its keys and values, and nothing else: what [`moe_session_save`] would write of a session that has this one only, and no results (docs/formats/session.md).
+    ///
+    /// - `s`: session
+    /// - `q`: sequence; may be empty
+    /// - `fn`: receives the bytes in order, in pieces
+    /// - `user`: handed to fn
+    ///
+    /// Returns as [`moe_session_save`]; [`MOE_E_RANGE`]
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_seq_save(
+        s: *const moe_session,
+        q: moe_seq,
+        r#fn: Option<moe_write_fn>,
+        user: *mut c_void,
+    ) -> c_int;
+    /// Replaces one sequence by a saved one, of the same or another session of this model with the same KV types, whatever its number was. Other sequences and the results of the last eval stay. On failure the session is as before.
+    ///
+    /// - `s`: session
+    /// - `q`: sequence to replace
+    /// - `fn`: asked for the bytes in order, in pieces
+    /// - `user`: handed to fn
+    ///
+    /// Returns as [`moe_session_load`], [`MOE_E_STATE`] also for a stream of [`moe_session_save`] with more than one sequence or results; [`MOE_E_RANGE`]
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_seq_load(
+        s: *mut moe_session,
+        q: moe_seq,
+        r#fn: Option<moe_read_fn>,
+        user: *mut c_void,
+    ) -> c_int;
+    /// [`moe_session_seq_save`] to a file that appears under its name only when whole.
+    ///
+    /// - `s`: session
+    /// - `q`: sequence
+    /// - `path`: UTF-8; an existing regular file is replaced
+    ///
+    /// Returns as [`moe_session_save_file`]; [`MOE_E_RANGE`]
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_seq_save_file(
+        s: *const moe_session,
+        q: moe_seq,
+        path: *const c_char,
+    ) -> c_int;
+    /// [`moe_session_seq_load`] from a file.
+    ///
+    /// - `s`: session
+    /// - `q`: sequence to replace
+    /// - `path`: UTF-8
+    ///
+    /// Returns as [`moe_session_seq_load`]; [`MOE_E_NOTFOUND`], [`MOE_E_IO`]
+    ///
+    /// Since 0.2.0.
+    pub fn moe_session_seq_load_file(s: *mut moe_session, q: moe_seq, path: *const c_char) -> c_int;
     /// Changes the thread count. Results stay the same to the bit.
     ///
     /// - `s`: session
@@ -4226,11 +4301,16 @@ pub const MOE_FUNCTIONS: &[&str] = &[
     "moe_session_seq_len",
     "moe_session_seq_copy",
     "moe_session_seq_truncate",
+    "moe_session_seq_remove",
     "moe_session_seq_tokens",
     "moe_session_save",
     "moe_session_load",
     "moe_session_save_file",
     "moe_session_load_file",
+    "moe_session_seq_save",
+    "moe_session_seq_load",
+    "moe_session_seq_save_file",
+    "moe_session_seq_load_file",
     "moe_session_set_threads",
     "moe_session_interrupt",
     "moe_session_observe",

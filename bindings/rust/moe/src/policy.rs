@@ -32,6 +32,9 @@ pub trait Policy: Send {
 
     /// The sequence now has `keep` tokens; also called when a failed evaluation is undone.
     fn seq_truncate(&mut self, _seq: Seq, _keep: Pos) {}
+
+    /// `n` tokens from `first` were taken out of the sequence; those behind moved down.
+    fn seq_remove(&mut self, _seq: Seq, _first: Pos, _n: Pos) {}
 }
 
 /// Name and needs of a policy.
@@ -350,6 +353,7 @@ impl Made {
             seq_copy: Some(seq_copy),
             seq_truncate: Some(seq_truncate),
             route: Some(route),
+            seq_remove: Some(seq_remove),
             ..sys::MOE_POLICY_INIT
         }
     }
@@ -448,4 +452,9 @@ unsafe extern "C" fn seq_copy(state: *mut c_void, from: Seq, to: Seq) {
 unsafe extern "C" fn seq_truncate(state: *mut c_void, seq: Seq, keep: Pos) {
     // SAFETY: as above.
     unsafe { with_own(state, |p| p.seq_truncate(seq, keep)) }
+}
+
+unsafe extern "C" fn seq_remove(state: *mut c_void, seq: Seq, first: Pos, n: Pos) {
+    // SAFETY: as above.
+    unsafe { with_own(state, |p| p.seq_remove(seq, first, n)) }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
 use std::marker::PhantomData;
-use std::ops::BitOr;
+use std::ops::{BitOr, Range};
 use std::os::raw::{c_int, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -717,6 +717,27 @@ impl Session {
         self.call(|s| unsafe { sys::moe_session_seq_truncate(s, seq, keep) })
     }
 
+    /// Takes tokens out of a sequence; those behind move down, with what they had seen of the removed ones. For a
+    /// context that is full.
+    ///
+    /// ```
+    /// # use moe::{Model, Session};
+    /// # fn main() -> moe::Result<()> {
+    /// # let model = Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../examples/models/demo.gguf"))?;
+    /// let mut s = Session::new(&model)?;
+    /// s.eval(&[1, 2, 3, 4, 5, 6])?;
+    /// s.seq_remove(0, 1..4)?;
+    /// assert_eq!(s.seq_tokens(0)?, [1, 5, 6]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn seq_remove(&mut self, seq: Seq, positions: Range<usize>) -> Result<()> {
+        let first = Pos::try_from(positions.start)
+            .map_err(|_| Error::new(Status::Range, "more tokens than there are"))?;
+        // SAFETY: takes any numbers.
+        self.call(|s| unsafe { sys::moe_session_seq_remove(s, seq, first, positions.len()) })
+    }
+
     /// Tokens of a sequence as evaluated.
     pub fn seq_tokens(&self, seq: Seq) -> Result<Vec<Token>> {
         // SAFETY: the call fills in what it says.
@@ -759,6 +780,38 @@ impl Session {
         let path = c_path(path.as_ref())?;
         // SAFETY: as above.
         self.call(|s| unsafe { sys::moe_session_load_file(s, path.as_ptr()) })
+    }
+
+    /// Writes one sequence, its keys and values, and nothing else.
+    pub fn seq_save<W: Write>(&self, seq: Seq, writer: W) -> Result<()> {
+        let mut writer = writer;
+        // SAFETY: the writer lives during the call.
+        self.call(|s| unsafe {
+            sys::moe_session_seq_save(s, seq, Some(write_for_c::<W>), (&mut writer as *mut W).cast())
+        })
+    }
+
+    /// Replaces one sequence by a saved one, of this or another session of the model; others and the results stay.
+    pub fn seq_load<R: Read>(&mut self, seq: Seq, reader: R) -> Result<()> {
+        let mut reader = reader;
+        // SAFETY: the reader lives during the call.
+        self.call(|s| unsafe {
+            sys::moe_session_seq_load(s, seq, Some(read_for_c::<R>), (&mut reader as *mut R).cast())
+        })
+    }
+
+    /// [`Session::seq_save`] to a file that appears under its name only when whole.
+    pub fn seq_save_file(&self, seq: Seq, path: impl AsRef<Path>) -> Result<()> {
+        let path = c_path(path.as_ref())?;
+        // SAFETY: as above.
+        self.call(|s| unsafe { sys::moe_session_seq_save_file(s, seq, path.as_ptr()) })
+    }
+
+    /// [`Session::seq_load`] from a file.
+    pub fn seq_load_file(&mut self, seq: Seq, path: impl AsRef<Path>) -> Result<()> {
+        let path = c_path(path.as_ref())?;
+        // SAFETY: as above.
+        self.call(|s| unsafe { sys::moe_session_seq_load_file(s, seq, path.as_ptr()) })
     }
 
     // ---- running ----

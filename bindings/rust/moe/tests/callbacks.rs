@@ -102,6 +102,9 @@ impl moe::Policy for Faulty {
     fn seq_truncate(&mut self, _: moe::Seq, _: moe::Pos) {
         assert_ne!(self.0, "truncate");
     }
+    fn seq_remove(&mut self, _: moe::Seq, _: moe::Pos, _: moe::Pos) {
+        assert_ne!(self.0, "remove");
+    }
 }
 impl Drop for Faulty {
     fn drop(&mut self) {
@@ -125,6 +128,9 @@ fn every_part_of_a_policy() {
     let mut s = with("truncate");
     s.eval(PROMPT).unwrap();
     assert!(panic_of(|| s.seq_truncate(0, 1)).contains("truncate"));
+    let mut s = with("remove");
+    s.eval(PROMPT).unwrap();
+    assert!(panic_of(|| s.seq_remove(0, 0..2)).contains("remove"));
     assert_eq!(panic_of(|| drop(with("drop"))), "dropped");
     let mut s = with("drop");
     assert_eq!(panic_of(|| s.router(0).unwrap().reset()), "dropped");

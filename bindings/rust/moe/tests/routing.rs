@@ -331,6 +331,9 @@ impl moe::Policy for Turns {
         self.notes.lock().unwrap().push(format!("truncate {seq} {keep}"));
         self.next[seq as usize] = keep as u32;
     }
+    fn seq_remove(&mut self, seq: moe::Seq, first: moe::Pos, n: moe::Pos) {
+        self.notes.lock().unwrap().push(format!("remove {seq} {first} {n}"));
+    }
 }
 
 impl Drop for Turns {
@@ -362,9 +365,12 @@ fn policies_with_a_state() {
     assert_eq!(chosen(&mut s, 0), [[0], [1], [2], [3], [4], [5]]);
     s.seq_copy(0, 1).unwrap();
     s.seq_truncate(1, 2).unwrap();
+    s.seq_remove(1, 0..1).unwrap();
     let seen = notes.lock().unwrap().join(", ");
     assert!(
-        seen.contains("reset None") && seen.contains("copy 0 1") && seen.contains("truncate 1 2"),
+        seen.contains("reset None")
+            && seen.contains("copy 0 1")
+            && seen.contains("truncate 1 2, remove 1 0 1"),
         "{seen}"
     );
 

@@ -71,6 +71,10 @@ fn sequences_are_copied_and_cut() {
     assert_eq!(s.seq_truncate(1, 4).unwrap_err().status(), Status::Range);
     assert_eq!(s.seq_truncate(1, usize::MAX).unwrap_err().status(), Status::Range);
     assert_eq!(s.seq_copy(0, 9).unwrap_err().status(), Status::Range);
+    s.seq_remove(0, 1..4).unwrap();
+    assert_eq!(s.seq_tokens(0).unwrap(), [&PROMPT[..1], &PROMPT[4..]].concat());
+    assert_eq!(s.seq_remove(0, 1..9).unwrap_err().status(), Status::Range);
+    assert_eq!(s.seq_remove(0, usize::MAX..usize::MAX).unwrap_err().status(), Status::Range);
     s.reset();
     assert!(s.is_empty() && s.seq_tokens(0).unwrap().is_empty());
     assert_eq!(s.logits(0).unwrap_err().status(), Status::Range);
@@ -112,6 +116,33 @@ fn probabilities() {
     assert!((s.logprob(0, all[3].0).unwrap() - all[3].1).abs() < 1e-6);
     assert_eq!(s.logprobs(0, n + 1).unwrap_err().status(), Status::Range);
     assert_eq!(s.logprob(0, -1).unwrap_err().status(), Status::Range);
+}
+
+#[test]
+fn one_sequence_saved_and_loaded() {
+    let model = qwen();
+    let mut a = session(&model);
+    let want = logits(&mut a);
+    a.seq_truncate(0, PROMPT.len() - 1).unwrap();
+    let mut bytes = Vec::new();
+    a.seq_save(0, &mut bytes).unwrap();
+    let mut b = Session::options().threads(1).n_seq_max(3).create(&model).unwrap();
+    b.seq_load(2, &bytes[..]).unwrap();
+    b.eval_batch(&{
+        let mut batch = Batch::new();
+        batch.push(2, PROMPT[PROMPT.len() - 1]);
+        batch
+    })
+    .unwrap();
+    assert_eq!(bits(b.logits(0).unwrap()), want);
+    let folder = Folder::new();
+    let file = folder.file("sequence");
+    b.seq_save_file(2, &file).unwrap();
+    b.seq_load_file(1, &file).unwrap();
+    assert_eq!(b.seq_tokens(1).unwrap(), PROMPT);
+    assert_eq!(b.seq_load_file(0, folder.file("nothing")).unwrap_err().status(), Status::NotFound);
+    assert_eq!(b.seq_load(0, &bytes[..80]).unwrap_err().status(), Status::Format);
+    assert_eq!(b.seq_save(3, std::io::sink()).unwrap_err().status(), Status::Range);
 }
 
 #[test]
