@@ -9,11 +9,10 @@
  */
 #include "base/parallel.h"
 
-#include <fenv.h>
-
 #include "base/opts.h"
 #include "base/os.h"
 #include "base/parallel_impl.h"
+#include "base/rounding.h"
 #include "base/status.h"
 
 /*
@@ -154,12 +153,11 @@ static uint64_t take_slept(moe__team *t)
 
 void moe__team_member(moe__team *t, uint32_t index, uint32_t n)
 {
-    fenv_t host;
+    moe__rounding host;
     moe__member m = {index, n, &t->barrier};
-    fegetenv(&host);
-    fesetenv(FE_DFL_ENV);
+    moe__rounding_default(&host);
     t->fn(&m, t->arg);
-    fesetenv(&host);
+    moe__rounding_restore(&host);
 }
 
 static void executor_task(void *arg, uint32_t i)
