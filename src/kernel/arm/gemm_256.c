@@ -23,12 +23,6 @@
 #include "kernel/body/unpack256.inl"
 #include "kernel/arm/few256.inl"
 
-#if MOE_DOT
-#define FIT(dot, other) (dot)
-#else
-#define FIT(dot, other) (other)
-#endif
-
 /* Fewer columns than this are computed one by one from the rows as they are. */
 #define MIN_TILE 3
 
@@ -44,9 +38,9 @@
 TILE_256(q2_k, 16, 4, BY_MUL, 0, 1)
 TILE_256(q3_k, 16, 4, BY_MUL, 2, 0)
 TILE_256(q4_k, 8, 8, BY_MUL, 0, 1)
-TILE_256(q5_k, 8, FIT(8, 4), BY_MUL, 0, 1)
-TILE_256(q6_k, 16, FIT(4, 2), BY_MUL, 5, 0)
-TILE_256(iq4_xs, 8, FIT(8, 1), BY_MUL, 0, 0)
+TILE_256(q5_k, 8, 4, BY_MUL, 0, 1)
+TILE_256(q6_k, 16, 2, BY_MUL, 5, 0)
+TILE_256(iq4_xs, 8, 1, BY_MUL, 0, 0)
 
 FEW_256(q2_k, 16, 1, 0, 1, offsetof(moe__q2_k, dmin))
 FEW_256(q3_k, 16, 1, 2, 0, 0)

@@ -24,13 +24,13 @@
 #endif
 
 /* What bodies ask; see x86/vint.h. */
-#define VI_DOT     MOE_DOT
+#define VI_DOT     0
 #define VI_PAIRS   0
 #define VI_FLIP    0
 #define VI_PLUS(n) 0
 #define VI_COLS    4
 #define VI_LANES   8
-#define VI_MATRIX  MOE_MATRIX
+#define VI_COLS2   MOE_DOT
 
 typedef struct vi {
     int32x4_t a, b; /* rows 0 .. 3, rows 4 .. 7 */
@@ -200,7 +200,7 @@ ALWAYS_INLINE int32x4_t i4_matrix(int32x4_t sum, int8x16_t x_lo, int8x16_t x_hi,
 {
     return vmmlaq_s32(vmmlaq_s32(sum, x_lo, S8(w_lo)), x_hi, S8(w_hi));
 }
-ALWAYS_INLINE void vi_matrix16(vi sum[2], const vi w[4], const int8_t *x0, const int8_t *x1)
+ALWAYS_INLINE void vi_cols2_dot16(vi sum[2], const vi w[4], const int8_t *x0, const int8_t *x1)
 {
     const int32x4_t c0 = i4_load(x0), c1 = i4_load(x1);
     const int8x16_t lo = S8(ZIP64_LO(c0, c1)), hi = S8(ZIP64_HI(c0, c1));
@@ -209,7 +209,7 @@ ALWAYS_INLINE void vi_matrix16(vi sum[2], const vi w[4], const int8_t *x0, const
                          i4_matrix(sum[k].b, lo, hi, w[k].b, w[k + 2].b));
 }
 /* acc + part * scale, which has one row per lane. */
-ALWAYS_INLINE void vi_matrix_scaled(vi acc[2], const vi part[2], vi scale)
+ALWAYS_INLINE void vi_cols2_scaled(vi acc[2], const vi part[2], vi scale)
 {
     acc[0].a = vmlaq_s32(acc[0].a, part[0].a, ZIP64_LO(scale.a, scale.a));
     acc[0].b = vmlaq_s32(acc[0].b, part[0].b, ZIP64_HI(scale.a, scale.a));
@@ -217,7 +217,7 @@ ALWAYS_INLINE void vi_matrix_scaled(vi acc[2], const vi part[2], vi scale)
     acc[1].b = vmlaq_s32(acc[1].b, part[1].b, ZIP64_HI(scale.b, scale.b));
 }
 /* Such sums with one row per lane: sum[0] of the first column, sum[1] of the second. */
-ALWAYS_INLINE void vi_matrix_turn(vi sum[2])
+ALWAYS_INLINE void vi_cols2_turn(vi sum[2])
 {
     const vi x = sum[0], y = sum[1];
     sum[0] = vi_make(ZIP64_LO(x.a, x.b), ZIP64_LO(y.a, y.b));
@@ -227,6 +227,32 @@ ALWAYS_INLINE void vi_matrix_turn(vi sum[2])
 #define vi_weights16       vi_rows16
 #define VI_WEIGHTS_0(x, y) (x)
 #define VI_WEIGHTS_1(x, y) (y)
+#endif
+
+#if MOE_DOT && !MOE_MATRIX
+/* The same with SDOT: each dword of w with the same one of x. One row per lane from the start. */
+ALWAYS_INLINE int32x4_t i4_dot16(int32x4_t sum, int32x4_t w0, int32x4_t w1, int32x4_t w2, int32x4_t w3,
+                                 int8x16_t x)
+{
+    sum = vdotq_laneq_s32(sum, S8(w0), x, 0);
+    sum = vdotq_laneq_s32(sum, S8(w1), x, 1);
+    sum = vdotq_laneq_s32(sum, S8(w2), x, 2);
+    return vdotq_laneq_s32(sum, S8(w3), x, 3);
+}
+ALWAYS_INLINE void vi_cols2_dot16(vi sum[2], const vi w[4], const int8_t *x0, const int8_t *x1)
+{
+    const int8x16_t c0 = S8(i4_load(x0)), c1 = S8(i4_load(x1));
+    sum[0] = vi_make(i4_dot16(sum[0].a, w[0].a, w[1].a, w[2].a, w[3].a, c0),
+                     i4_dot16(sum[0].b, w[0].b, w[1].b, w[2].b, w[3].b, c0));
+    sum[1] = vi_make(i4_dot16(sum[1].a, w[0].a, w[1].a, w[2].a, w[3].a, c1),
+                     i4_dot16(sum[1].b, w[0].b, w[1].b, w[2].b, w[3].b, c1));
+}
+ALWAYS_INLINE void vi_cols2_scaled(vi acc[2], const vi part[2], vi scale)
+{
+    for (int k = 0; k < 2; k++)
+        acc[k] = vi_make(vmlaq_s32(acc[k].a, part[k].a, scale.a), vmlaq_s32(acc[k].b, part[k].b, scale.b));
+}
+ALWAYS_INLINE void vi_cols2_turn(vi sum[2]) { (void)sum; }
 #endif
 
 /* The half at `off` of each of four rows as f32, of each row; the dword at `off`. */
@@ -270,22 +296,9 @@ ALWAYS_INLINE vi vi_corr(vi acc, vc c, const int16_t *two)
     return vi_make(i4_corr(acc.a, c.a, two), i4_corr(acc.b, c.b, two));
 }
 
-#if MOE_DOT
-/* acc + the four products of each dword of w and of the dword at p, the same for all lanes. */
-ALWAYS_INLINE vi vi_dot_bcast(vi acc, vi w, const void *p)
-{
-    const vi x = vi_bcast32(p);
-    return vi_make(vdotq_s32(acc.a, S8(w.a), S8(x.a)), vdotq_s32(acc.b, S8(w.b), S8(x.b)));
-}
-/* A part: products of some dwords of weights with one of x each, summed but not yet scaled. */
-typedef vi vp;
-ALWAYS_INLINE vi vp_scaled(vi acc, vp part, vi scale, const int by_mul)
-{
-    (void)by_mul;
-    return vi_make(vmlaq_s32(acc.a, part.a, scale.a), vmlaq_s32(acc.b, part.b, scale.b));
-}
-#else
-/* The same as 16-bit sums, four in a row for each weight row. */
+#if !MOE_DOT
+/* A part: products of some dwords of weights with one of x each, as 16-bit sums, four in a row for each
+ * weight row. */
 typedef struct vp {
     int16x8_t a, b, c, d; /* rows 0 1, 2 3, 4 5, 6 7 */
 } vp;

@@ -2,8 +2,8 @@
 /*
  * Products of the 256-element formats with many columns. One weight row per lane: a block of VI_LANES rows is
  * unpacked once, turned so that a vector holds the same four elements of every row, and then meets all
- * columns, whose four elements are broadcast. No sum ever crosses lanes. With instructions for products of two
- * small matrices (VI_MATRIX) pairs of rows meet pairs of columns; their sums are turned to one row per lane
+ * columns, whose four elements are broadcast. No sum ever crosses lanes. With VI_COLS2 columns come in pairs, 16
+ * elements at a time, in the order that the products of the level want; sums are turned to one row per lane
  * when the block is done.
  *
  * Weights are unsigned (stored value + offset). The integer sum of a block is sum_j scale_j part_j - offset *
@@ -12,7 +12,7 @@
  */
 
 typedef struct tile256 {
-    vi q[64];     /* elements 4 i .. 4 i + 3 of each row; VI_MATRIX: 16 elements in four, vi_weights16 */
+    vi q[64];     /* elements 4 i .. 4 i + 3 of each row, or 16 of them in four: vi_weights16 */
     vi scale[16]; /* one per group of 16 or 32 elements, in the form that SCALED wants */
     vc corr[8];   /* pairs of 16 bits that go with sum16[2 j], sum16[2 j + 1] */
     vf d, dmin;
@@ -42,14 +42,14 @@ ALWAYS_INLINE vi scale_form(vi s, const int mode)
 ALWAYS_INLINE void group_dot(vi *acc, const vi *q, vi scale, const int8_t *const *x, size_t at,
                              const int vecs, const int fit, const int mode, const int nc)
 {
-#if VI_MATRIX
+#if VI_COLS2
     (void)fit, (void)mode;
 #pragma GCC unroll 8
     for (int c = 0; c < nc; c += 2) {
         vi part[2] = {vi_zero(), vi_zero()};
         for (int v = 0; v < vecs; v += 4)
-            vi_matrix16(part, q + v, x[c] + at + 4 * v, x[c + 1] + at + 4 * v);
-        vi_matrix_scaled(acc + c, part, scale);
+            vi_cols2_dot16(part, q + v, x[c] + at + 4 * v, x[c + 1] + at + 4 * v);
+        vi_cols2_scaled(acc + c, part, scale);
     }
 #else
 #pragma GCC unroll 8
@@ -96,9 +96,9 @@ ALWAYS_INLINE void tile256_cols(const tile256 *t, pass *p, size_t c0, size_t blo
             fetch(next[r], ahead, bytes);
         group_dot(acc, t->q + j * vecs, t->scale[j], x, 4 * (size_t)(j * vecs), vecs, fit, mode, nc);
     }
-#if VI_MATRIX
+#if VI_COLS2
 #pragma GCC unroll 8
-    for (int c = 0; c < nc; c += 2) vi_matrix_turn(acc + c);
+    for (int c = 0; c < nc; c += 2) vi_cols2_turn(acc + c);
 #endif
 #pragma GCC unroll 8
     for (int c = 0; c < nc; c++) {

@@ -22,13 +22,13 @@ enum {
 ALWAYS_INLINE void block_dot(vi *sum, const vi *q, const moe__act32 *const *x, const int fit, const int mode,
                              const int offset, const int nc)
 {
-#if VI_MATRIX
+#if VI_COLS2
     (void)mode, (void)fit;
 #pragma GCC unroll 8
     for (int c = 0; c < nc; c += 2) {
         sum[c] = sum[c + 1] = vi_zero();
-        for (int v = 0; v < 8; v += 4) vi_matrix16(sum + c, q + v, x[c]->q + 4 * v, x[c + 1]->q + 4 * v);
-        vi_matrix_turn(sum + c);
+        for (int v = 0; v < 8; v += 4) vi_cols2_dot16(sum + c, q + v, x[c]->q + 4 * v, x[c + 1]->q + 4 * v);
+        vi_cols2_turn(sum + c);
         for (int k = c; offset && k < c + 2; k++)
             sum[k] = vi_add(sum[k], vi_bcast_times(&x[k]->sum, -offset));
     }

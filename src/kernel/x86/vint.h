@@ -26,7 +26,7 @@
 #define VI_FLIP    (MOE_VNNI ? 0x80 : 0)    /* what makes signed weights unsigned, by xor, where they must be */
 #define VI_PLUS(n) (n)                      /* or by addition */
 #define VI_COLS    (MOE_VEC == 512 ? 8 : 4) /* columns whose sums are in registers */
-#define VI_MATRIX  0                        /* products of small matrices */
+#define VI_COLS2   0                        /* sums of two columns together, 16 elements at a time */
 
 typedef int32_t __attribute__((may_alias)) alias_i32;
 typedef int32_t __attribute__((may_alias, aligned(1))) alias_i32_any;
