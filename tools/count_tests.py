@@ -4,7 +4,8 @@
 
 Adds "passed failed skipped" to the numbers in the file TALLY. Prints what failed, with the end of its output, and why tests were
 skipped. A program that speaks TAP counts by its lines, any other as one test; a program that ends badly without a failed
-line counts as one failure more.
+line counts as one failure more. A case that cannot run where it is says so in a comment, "# skipped: NAME: REASON", before
+its line, and does not count as passed.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 
 TAP = re.compile(r"^(not )?ok\b[ \t]*\d*[ \t]*-?[ \t]*(.*)$", re.MULTILINE)
 SKIP = re.compile(r"#\s*skip\S*\s*(.*)$", re.IGNORECASE)
+NOT_RUN = re.compile(r"^# skipped: (.*)$", re.MULTILINE)
 BAD = {"FAIL", "ERROR", "TIMEOUT", "INTERRUPT", "UNEXPECTEDPASS"}
 
 
@@ -30,6 +32,10 @@ def count(test):
             lines.append(f"FAILED: {test['name']}: {text}")
         else:
             passed += 1
+    for text in NOT_RUN.findall(out):
+        passed -= 1
+        skipped += 1
+        lines.append(f"skipped: {test['name']}: {text}")
     result = test["result"]
     if result in BAD and not failed:
         failed = 1

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The library as a guest in a process (docs/threading.md): fork, exit in the middle of an eval, signals, what
- * is printed, floating-point settings, locale.
+ * is printed, floating-point settings, locale. The cases with children that start threads are not for an
+ * emulator.
  */
 #include "../api/support.h"
 #include "work.h"
@@ -49,6 +50,14 @@ static int wait_for(pid_t pid)
     return -1;
 }
 
+/* 1, and says so, where meson runs tests by an emulator (it then sets this variable). */
+static int no_threads_after_fork(const char *name)
+{
+    if (!getenv("MESON_EXE_WRAPPER")) return 0;
+    printf("# skipped: %s: qemu-user 7.2 fails when a forked child starts a thread\n", name);
+    return 1;
+}
+
 /* ---- fork ---- */
 
 /* In the child; the exit status tells what went wrong. */
@@ -76,6 +85,7 @@ static void a_child_may_release_but_not_evaluate(void **state)
 {
     (void)state;
     if (!moe_has_feature("pool")) return; /* OpenMP's threads are not the library's */
+    if (no_threads_after_fork(__func__)) return;
     moe_model *m = open_model(WORK_MODEL, 0);
     const size_t n = vocab_of(m);
     float *want = malloc(n * sizeof *want);
@@ -116,6 +126,7 @@ static void *evaluate_for_ever(void *arg)
 static void exit_during_an_eval(void **state)
 {
     (void)state;
+    if (no_threads_after_fork(__func__)) return;
     for (int i = 0; i < 16; i++) {
         fflush(NULL);
         const pid_t pid = fork();
@@ -272,7 +283,7 @@ static void floating_point_stays_the_hosts(void **state)
             fesetround(modes[i]);
             moe_session *s = session_on(m, threads);
             feclearexcept(FE_ALL_EXCEPT);
-            feraiseexcept(FE_UNDERFLOW); /* one that is set stays set, the others stay clear */
+            feraiseexcept(FE_DIVBYZERO); /* one that is set stays set, the others stay clear */
             const int st = moe_session_eval(s, id, N);
             const int mode = fegetround(), flags = fetestexcept(FE_ALL_EXCEPT);
             assert_ok(moe_session_warm_up(s));
@@ -280,7 +291,7 @@ static void floating_point_stays_the_hosts(void **state)
             fesetround(FE_TONEAREST);
             assert_ok(st);
             assert_int_equal(mode, modes[i]);
-            assert_int_equal(flags, FE_UNDERFLOW);
+            assert_int_equal(flags, FE_DIVBYZERO);
             assert_ok(moe_session_logits(s, 0, &x, NULL));
             if (threads == 1 && i == 0) memcpy(want, x, n * sizeof *x);
             assert_memory_equal(x, want, n * sizeof *x); /* whatever the host rounds like */

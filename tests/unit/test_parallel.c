@@ -386,7 +386,7 @@ static void test_fork(void **state)
     moe__team *t;
     const int pool = strcmp(moe__parallel_name(), "pool") == 0;
     if (getenv("MESON_EXE_WRAPPER")) { /* set where meson runs tests by an emulator */
-        printf("# test_fork not run: qemu-user 7.2 fails when a forked child starts a thread\n");
+        printf("# skipped: test_fork: qemu-user 7.2 fails when a forked child starts a thread\n");
         return;
     }
     assert_int_equal(moe__team_create(&t, &heap, 2, NULL), MOE_OK);
