@@ -19,6 +19,16 @@ turns = [[int(v) for v in re.findall(r"(\d+)", re.sub(r"\([^)]*\)", "", line))] 
 sys.exit(not (read2 + wrote2 < all2 and read1 + wrote1 == all1 and all2 == all1 + read2 + wrote2))
 P
 
+say "Once upon a time" "there was a king" "And then" "he said" | tool chat -m "$MODEL" --temp 0 -n 60 --ctx 128 \
+    --shift 8 --stats >"$tmp/out" 2>"$tmp/err"
+"$PYTHON" - "$tmp/err" <<'P' && pass "--shift: turns go on, only what is new is read" || { fail \
+    "--shift: turns go on, only what is new is read"; show; }
+import re, sys
+turns = [re.search(r"read (\d+) .*wrote (\d+) .* (\d+) in the context", line).groups() for line in open(sys.argv[1])]
+read, wrote, all = (sum(int(t[i]) for t in turns) for i in range(3))
+sys.exit(not (len(turns) == 4 and read + wrote > 200 and read < 60 and max(int(t[2]) for t in turns) <= 128))
+P
+
 say "Once upon a time" "/save $tmp/talk" "there was" | tool chat -m "$MODEL" --temp 0 -n 12 >"$tmp/whole" \
     2>"$tmp/err"
 says err "/save says what it saved" 'saved 2 messages'

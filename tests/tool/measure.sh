@@ -13,7 +13,13 @@ json "bench: bytes per second from the active bytes" \
     'all(abs(r["bytes_per_s"] / (r["median"] * j["active_bytes"]) - 1) < 1e-6
 for r in j["results"] if r["kind"] == "decode") and 0 < j["active_bytes"] < j["bytes"]'
 runs 0 "bench --csv" tool bench -m "$MODEL" --prompt 8 --generate 4 -r 2 --csv
-holds "bench --csv: ten columns each" awk -F, 'NF != 10 { bad = 1 } END { exit bad || NR != 3 }' "$tmp/out"
+holds "bench --csv: eleven columns each" awk -F, 'NF != 11 { bad = 1 } END { exit bad || NR != 3 }' "$tmp/out"
+runs 0 "bench of several sequences" tool bench -m "$MODEL" --prompt 0 --generate 6 --contexts 0,70 \
+    --sequences 1,3,5 --threads 1 -r 1 --json
+json "bench of several sequences: a row for each" '[(r["context"], r["sequences"]) for r in j["results"]] ==
+[(c, n) for c in (0, 70) for n in (1, 3, 5)] and j["complete"] and
+all(0 < r["bytes_per_s"] < 1e12 for r in j["results"])'
+runs 2 "bench: too many sequences" tool bench -m "$MODEL" --generate 100000000 --sequences 64
 runs 0 "bench as a table" tool bench -m "$MODEL" --prompt 8 --generate 4 -r 1
 says out "bench as a table: a row" '^decode +4 +0 '
 runs 2 "bench of nothing" tool bench -m "$MODEL" --prompt 0 --generate 0

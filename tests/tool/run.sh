@@ -61,6 +61,25 @@ says err "full context: a note" 'context is full with [0-9]+ tokens'
 "$PYTHON" -c 'print("one two three " * 100)' >"$tmp/long"
 runs 1 "prompt longer than the context" tool run -m "$MODEL" --ctx 64 -f "$tmp/long"
 says err "prompt longer than the context: said so" 'does not fit'
+runs 0 "--shift" tool run -m "$MODEL" --ctx 64 --shift 4 -n 200 --ignore-end --temp 0 --json "The"
+json "--shift: as long as asked for" 'j["stop"] == "length" and len(j["tokens"]) == 200 and
+j["tokens_taken_out"] >= 120 and j["tokens_taken_out"] % 30 == 0'
+cp "$tmp/out" "$tmp/shifted"
+runs 0 "--shift, one thread and small batches" tool run -m "$MODEL" --ctx 64 --shift 4 -n 200 --ignore-end \
+    --temp 0 --json --threads 1 --batch 3 "The"
+"$PYTHON" -c \
+    'import json, sys
+a, b = (json.load(open(p)) for p in sys.argv[1:]); sys.exit(a["tokens"] != b["tokens"])' \
+    "$tmp/out" "$tmp/shifted" && pass "--shift: the same tokens" || fail "--shift: the same tokens"
+runs 0 "--shift: a prompt longer than the context" tool run -m "$MODEL" --ctx 64 --shift 8 -n 5 --ignore-end \
+    --json -f "$tmp/long"
+json "--shift: a prompt longer than the context: read in full" 'j["prompt_tokens"] > 200 and
+j["prompt_tokens"] + len(j["tokens"]) - 64 <= j["tokens_taken_out"] < j["prompt_tokens"]'
+runs 0 "--shift with --contrast" tool run -m "$MODEL" --ctx 64 --shift 4 -n 100 --ignore-end --temp 0 \
+    --contrast ranks:1 --json "The"
+json "--shift with --contrast: as long as asked for" 'len(j["tokens"]) == 100'
+runs 2 "--shift without room" tool run -m "$MODEL" --ctx 64 --shift 61 "The"
+says err "--shift without room: said so" 'has no room'
 runs 2 "voice of a model that has none" tool run -m "$MODEL" --voice tales x
 says err "voice of a model that has none: said so" 'no voices'
 runs 0 "--voice none with any model" tool run -m "$MODEL" --voice none -n 2 x

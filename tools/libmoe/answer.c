@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "interrupt.h"
 #include "out.h"
+#include "shift.h"
 
 #include <stdlib.h>
 
@@ -73,8 +74,8 @@ static bool choose(struct answer *a, moe_stream *stream, moe_token *id)
 /* Evaluates a token; false when generation stops. */
 static bool advance(struct answer *a, moe_token id)
 {
-    a->status = a->weak ? eval_tokens(a->weak, &id, 1) : MOE_OK;
-    if (a->status == MOE_OK) a->status = eval_tokens(a->session, &id, 1);
+    a->status = a->weak ? eval_shifting(a->weak, &id, 1, a->shift, &a->weak_gone) : MOE_OK;
+    if (a->status == MOE_OK) a->status = eval_shifting(a->session, &id, 1, a->shift, &a->gone);
     if (a->status == MOE_OK) return true;
     if (a->status == MOE_E_ABORTED) {
         a->stop = STOP_INTERRUPTED;

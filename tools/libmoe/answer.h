@@ -15,10 +15,12 @@ struct answer {
     moe_sampler *sampler;
     const moe_tokenizer *tok;
     int32_t max_tokens;
+    int32_t shift; /* tokens to keep when the context is full; 0 = stop there */
     bool ignore_end;
-    bool show;            /* write the text to stdout as it comes */
-    struct tokens tokens; /* results: what was chosen, a final end token included */
-    struct bytes text;    /* whole UTF-8 sequences only */
+    bool show;              /* write the text to stdout as it comes */
+    struct tokens tokens;   /* results: what was chosen, a final end token included */
+    struct bytes text;      /* whole UTF-8 sequences only */
+    size_t gone, weak_gone; /* tokens that were taken out of the sessions to make room */
     enum stop stop;
     int status; /* of the library, for STOP_FAILED */
 };

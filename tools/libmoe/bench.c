@@ -2,6 +2,7 @@
 /*
  * libmoe bench: prefill and decode speed. For every context depth and thread count: fill the context, then
  * time each kind of work, one unmeasured round first; between rounds the context is cut back to its depth.
+ * Several sequences decoded together have different texts and share nothing but the weights.
  * Decoding reads all active weights once per token, hence bytes per second = speed x active bytes; experts
  * count by how many the session's routing really used.
  */
@@ -18,7 +19,7 @@
 
 struct result {
     const char *kind;
-    uint32_t tokens, context, threads, rounds;
+    uint32_t tokens, context, threads, rounds, sequences;
     double median, min, max; /* tokens per second */
     double bytes;            /* per second; 0 for prefill */
     double select;           /* part of the time from router logits to weights */
@@ -30,6 +31,9 @@ struct bench {
     moe_session *session;
     moe_token *ids; /* [n_ids] of pseudo-random tokens */
     size_t n_ids;
+    moe_seq *seq;   /* [n_seq]: 0, 1, 2 ... */
+    moe_token *row; /* [n_seq]: one token of each sequence */
+    size_t n_seq;   /* most sequences at once */
     double dense,
         experts;  /* bytes of weights that one token uses as the file routes it: routed experts apart */
     double pairs; /* routed experts of one token in all layers, as the file routes it */
@@ -80,6 +84,14 @@ static double bytes_per_token(const struct bench *b)
     return b->dense + b->experts * share;
 }
 
+/* The same for a step of several sequences: dense weights once, experts as they were fetched. */
+static double bytes_per_step(const struct bench *b, size_t n_seq)
+{
+    moe_stats st = MOE_STATS_INIT;
+    if (moe_session_get_stats(b->session, &st) != MOE_OK || st.tokens_decode < n_seq) return b->dense;
+    return b->dense + (double)st.expert_bytes / ((double)st.tokens_decode / (double)n_seq);
+}
+
 /* Part of the counted time that selection took, without the routers' matrix products. */
 static double select_share(const struct bench *b)
 {
@@ -101,10 +113,13 @@ static bool make_ids(struct bench *b, uint32_t n_vocab)
 {
     uint64_t x = 88172645463325252u;
     b->ids = malloc((b->n_ids + 1) * sizeof *b->ids);
-    if (!b->ids) {
+    b->seq = malloc(b->n_seq * sizeof *b->seq);
+    b->row = malloc(b->n_seq * sizeof *b->row);
+    if (!b->ids || !b->seq || !b->row) {
         complain("out of memory");
         return false;
     }
+    for (size_t q = 0; q < b->n_seq; q++) b->seq[q] = (moe_seq)q;
     for (size_t i = 0; i < b->n_ids; i++) {
         x ^= x << 13; /* xorshift64: the same tokens each time */
         x ^= x >> 7;
@@ -118,19 +133,59 @@ static bool make_ids(struct bench *b, uint32_t n_vocab)
 
 static int cut(struct bench *b, size_t depth)
 {
-    if (depth) return moe_session_seq_truncate(b->session, 0, (moe_pos)depth);
-    moe_session_reset(b->session);
-    return MOE_OK;
+    int status = MOE_OK;
+    if (!depth) moe_session_reset(b->session);
+    for (size_t q = 0; depth && q < b->n_seq && status == MOE_OK; q++)
+        if (moe_session_seq_len(b->session, (moe_seq)q) > depth)
+            status = moe_session_seq_truncate(b->session, (moe_seq)q, (moe_pos)depth);
+    return status;
 }
 
-/* One round: n tokens behind `depth`, all at once or one by one. */
-static int round_of(struct bench *b, bool decode, size_t n, size_t depth, uint64_t *ns)
+/* Token i of a sequence; sequence 0 has the tokens in order. */
+static moe_token token_of(const struct bench *b, size_t q, size_t i)
+{
+    return b->ids[(i + 37 * q) % b->n_ids];
+}
+
+/* Fills sequences 1 .. n_seq-1 up to `depth`, one token of each in a step. */
+static int fill(struct bench *b, size_t n_seq, size_t depth)
+{
+    moe_batch batch = MOE_BATCH_INIT;
+    int status = MOE_OK;
+    batch.token = b->row;
+    batch.seq = b->seq + 1;
+    batch.n_tokens = n_seq - 1;
+    for (size_t q = 1; q < n_seq && status == MOE_OK; q++)
+        status = moe_session_seq_truncate(b->session, (moe_seq)q, 0);
+    for (size_t i = 0; n_seq > 1 && i < depth && status == MOE_OK; i++) {
+        for (size_t q = 1; q < n_seq; q++) b->row[q - 1] = token_of(b, q, i);
+        status = eval_batch(b->session, &batch);
+    }
+    return status;
+}
+
+/* n tokens behind `depth`, one by one, of n_seq sequences together. */
+static int decode_steps(struct bench *b, size_t n_seq, size_t n, size_t depth)
+{
+    moe_batch batch = MOE_BATCH_INIT;
+    int status = MOE_OK;
+    batch.token = b->row;
+    batch.seq = b->seq;
+    batch.n_tokens = n_seq;
+    for (size_t i = 0; i < n && status == MOE_OK; i++) {
+        for (size_t q = 0; q < n_seq; q++) b->row[q] = token_of(b, q, depth + i);
+        status = eval_batch(b->session, &batch);
+    }
+    return status;
+}
+
+/* One round: n tokens behind `depth`, all at once (n_seq = 0) or step by step. */
+static int round_of(struct bench *b, size_t n_seq, size_t n, size_t depth, uint64_t *ns)
 {
     int status = cut(b, depth);
     const uint64_t start = clock_ns();
-    if (!decode && status == MOE_OK) status = eval_tokens(b->session, b->ids + depth, n);
-    for (size_t i = 0; decode && status == MOE_OK && i < n; i++)
-        status = eval_tokens(b->session, b->ids + depth + i, 1);
+    if (status == MOE_OK)
+        status = n_seq ? decode_steps(b, n_seq, n, depth) : eval_tokens(b->session, b->ids + depth, n);
     *ns = clock_ns() - start;
     return status;
 }
@@ -141,21 +196,24 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int measure(struct bench *b, bool decode, size_t n, size_t depth, struct result *r)
+/* n_seq = 0: prefill. */
+static int measure(struct bench *b, size_t n_seq, size_t n, size_t depth, struct result *r)
 {
-    const size_t rounds = (size_t)b->s->repetitions;
+    const size_t rounds = (size_t)b->s->repetitions, per_round = n_seq ? n_seq * n : n;
     uint64_t ns;
     int status = MOE_OK;
-    r->kind = decode ? "decode" : "prefill";
+    r->kind = n_seq ? "decode" : "prefill";
     r->tokens = (uint32_t)n;
     r->context = (uint32_t)depth;
     r->rounds = (uint32_t)rounds;
+    r->sequences = n_seq ? (uint32_t)n_seq : 1;
     progress_begin(r->kind, false);
+    status = fill(b, n_seq ? n_seq : 1, depth);
     moe_session_reset_stats(b->session);
     for (size_t i = 0; i <= rounds && status == MOE_OK; i++) {
         progress_update(i, rounds + 1);
-        status = round_of(b, decode, n, depth, &ns);
-        if (i && status == MOE_OK) b->speed[i - 1] = (double)n * 1e9 / (double)(ns ? ns : 1);
+        status = round_of(b, n_seq, n, depth, &ns);
+        if (i && status == MOE_OK) b->speed[i - 1] = (double)per_round * 1e9 / (double)(ns ? ns : 1);
     }
     progress_end();
     if (status != MOE_OK) return status;
@@ -163,7 +221,9 @@ static int measure(struct bench *b, bool decode, size_t n, size_t depth, struct 
     r->min = b->speed[0];
     r->max = b->speed[rounds - 1];
     r->median = rounds % 2 ? b->speed[rounds / 2] : 0.5 * (b->speed[rounds / 2 - 1] + b->speed[rounds / 2]);
-    r->bytes = decode ? r->median * bytes_per_token(b) : 0.0;
+    r->bytes = n_seq > 1 ? r->median / (double)n_seq * bytes_per_step(b, n_seq)
+               : n_seq   ? r->median * bytes_per_token(b)
+                         : 0.0;
     r->select = select_share(b);
     return MOE_OK;
 }
@@ -185,13 +245,13 @@ static void show_head(struct bench *b, const moe_model_info *info)
         json_open(&b->json, "results", '[');
     } else if (b->s->csv) {
         out_text("kind,tokens,context,threads,rounds,median_tokens_per_s,min_tokens_per_s,max_tokens_per_s,"
-                 "bytes_per_s,select_share\n");
+                 "bytes_per_s,select_share,sequences\n");
     } else {
         out_format("%s %s, %s active for a token, %s\n\n", *info->name ? info->name : info->arch,
                    info->file_type, readable_bytes(a, (uint64_t)(b->dense + b->experts + 0.5)),
                    moe_build_info());
-        out_format("%-8s %8s %8s %8s %12s %12s %12s %12s %9s\n", "kind", "tokens", "context", "threads",
-                   "tokens/s", "min", "max", "bytes/s", "selection");
+        out_format("%-8s %8s %8s %9s %8s %12s %12s %12s %12s %9s\n", "kind", "tokens", "context", "sequences",
+                   "threads", "tokens/s", "min", "max", "bytes/s", "selection");
     }
     out_flush();
 }
@@ -204,6 +264,7 @@ static void show(struct bench *b, const struct result *r)
         json_text(&b->json, "kind", r->kind);
         json_uint(&b->json, "tokens", r->tokens);
         json_uint(&b->json, "context", r->context);
+        json_uint(&b->json, "sequences", r->sequences);
         json_uint(&b->json, "threads", r->threads);
         json_uint(&b->json, "rounds", r->rounds);
         json_real(&b->json, "median", r->median);
@@ -220,12 +281,12 @@ static void show(struct bench *b, const struct result *r)
                    (unsigned long)r->context, (unsigned long)r->threads, (unsigned long)r->rounds, r->median,
                    r->min, r->max);
         if (r->bytes > 0.0) out_format("%.0f", r->bytes);
-        out_format(",%.6f\n", r->select);
+        out_format(",%.6f,%lu\n", r->select, (unsigned long)r->sequences);
     } else {
-        out_format("%-8s %8lu %8lu %8lu %12.2f %12.2f %12.2f %12s %8.3f%%\n", r->kind,
-                   (unsigned long)r->tokens, (unsigned long)r->context, (unsigned long)r->threads, r->median,
-                   r->min, r->max, r->bytes > 0.0 ? readable_bytes(a, (uint64_t)r->bytes) : "-",
-                   100.0 * r->select);
+        out_format("%-8s %8lu %8lu %9lu %8lu %12.2f %12.2f %12.2f %12s %8.3f%%\n", r->kind,
+                   (unsigned long)r->tokens, (unsigned long)r->context, (unsigned long)r->sequences,
+                   (unsigned long)r->threads, r->median, r->min, r->max,
+                   r->bytes > 0.0 ? readable_bytes(a, (uint64_t)r->bytes) : "-", 100.0 * r->select);
     }
     out_flush();
 }
@@ -237,12 +298,13 @@ static int measure_kinds(struct bench *b, size_t depth, uint32_t threads)
 {
     const struct settings *s = b->s;
     int status = MOE_OK;
-    for (size_t i = 0; i <= s->prompts.n && status == MOE_OK && !out_failed(); i++) {
-        const bool decode = i == s->prompts.n;
+    for (size_t i = 0; i < s->prompts.n + s->sequences.n && status == MOE_OK && !out_failed(); i++) {
+        const bool decode = i >= s->prompts.n;
         const int32_t n = decode ? s->generate : s->prompts.v[i];
-        struct result r = {NULL, 0, 0, threads, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
+        const size_t n_seq = decode ? (size_t)s->sequences.v[i - s->prompts.n] : 0;
+        struct result r = {NULL, 0, 0, threads, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
         if (n <= 0) continue;
-        status = measure(b, decode, (size_t)n, depth, &r);
+        status = measure(b, n_seq, (size_t)n, depth, &r);
         if (status == MOE_OK) show(b, &r);
     }
     return status;
@@ -297,13 +359,18 @@ int cmd_bench(const struct settings *s)
     b.s = s;
     n = largest(&s->prompts) > (size_t)s->generate ? largest(&s->prompts) : (size_t)s->generate;
     b.n_ids = largest(&s->contexts) + n;
+    b.n_seq = largest(&s->sequences);
     if (n == 0) return usage_error(s->command, "nothing to measure: --prompt and --generate are both 0");
+    if ((uint64_t)b.n_seq * (largest(&s->contexts) + (size_t)s->generate) > 1u << 30)
+        return usage_error(s->command, "%zu sequences of that length are too much", b.n_seq);
     code = open_model(s, 0, &b.model);
     if (code != CODE_OK) return code;
     status = moe_model_get_info(b.model, &info);
     if (status != MOE_OK) code = report(status, "cannot describe the model");
     session_options(s, &o);
-    o.n_ctx = (uint32_t)b.n_ids;
+    n = largest(&s->contexts) + (size_t)s->generate; /* of each sequence */
+    o.n_ctx = (uint32_t)(n * b.n_seq > b.n_ids ? n * b.n_seq : b.n_ids);
+    o.n_seq_max = (uint32_t)b.n_seq;
     o.progress = NULL; /* the bar counts rounds */
     if (code == CODE_OK) code = open_session(s, b.model, &o, &b.session);
     if (code == CODE_OK && !make_ids(&b, info.n_vocab ? info.n_vocab : 1)) code = CODE_FAIL;
@@ -315,5 +382,7 @@ int cmd_bench(const struct settings *s)
     moe_session_free(b.session);
     moe_model_release(b.model);
     free(b.ids);
+    free(b.seq);
+    free(b.row);
     return code;
 }

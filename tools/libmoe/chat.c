@@ -10,6 +10,7 @@
 #include "out.h"
 #include "progress.h"
 #include "setup.h"
+#include "shift.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ struct chat {
     const struct settings *s;
     moe_model *model;
     moe_session *session, *weak; /* weak: of --contrast, or NULL */
+    size_t gone, weak_gone;      /* tokens of the conversation behind the first --shift that they lack */
     moe_sampler *sampler;
     const moe_tokenizer *tok;
     bool templated, quit;
@@ -37,6 +39,7 @@ static bool begin(struct chat *c)
     talk_clear(&c->talk);
     moe_session_reset(c->session);
     moe_session_reset(c->weak);
+    c->gone = c->weak_gone = 0;
     (void)moe_sampler_reset(c->sampler);
     if (c->templated) return !s->system || talk_add(&c->talk, "system", s->system);
     if (voice_token(c->model, s->voice, &voice) != CODE_OK) return false;
@@ -73,37 +76,51 @@ static bool render(struct chat *c, struct tokens *out)
     return ok;
 }
 
+/* Which token of the conversation stands at a position of a session that lacks `gone` behind the first ones.
+ */
+static size_t token_at(const struct chat *c, size_t pos, size_t gone)
+{
+    return pos < (size_t)c->s->shift ? pos : pos + gone;
+}
+
 /* How many tokens of `want` a session has evaluated already; at least one is left, for its logits. */
-static size_t agreed(const moe_session *s, const struct tokens *want)
+static size_t agreed(const struct chat *c, const moe_session *s, const struct tokens *want, size_t gone)
 {
     size_t n = moe_session_seq_len(s, 0), same = 0;
     moe_token *have = malloc((n + 1) * sizeof *have);
     if (have && moe_session_seq_tokens(s, 0, have, n, &n) == MOE_OK)
-        while (same < n && same + 1 < want->n && have[same] == want->v[same]) same++;
+        while (same < n && token_at(c, same, gone) + 1 < want->n &&
+               have[same] == want->v[token_at(c, same, gone)])
+            same++;
     free(have);
     return same;
 }
 
-/* Brings a session to `want`: cuts back what differs, evaluates what is new. */
-static int catch_up(moe_session *s, const struct tokens *want, size_t keep)
+/* Brings a session to `want`: cuts back what differs, evaluates what is new, from token *from on. */
+static int catch_up(const struct chat *c, moe_session *s, const struct tokens *want, size_t *gone,
+                    size_t *from)
 {
+    const size_t keep = agreed(c, s, want, *gone);
     const int status = moe_session_seq_truncate(s, 0, (moe_pos)keep);
-    return status == MOE_OK ? eval_tokens(s, want->v + keep, want->n - keep) : status;
+    if (keep <= (size_t)c->s->shift) *gone = 0; /* all that was moved is cut off */
+    *from = token_at(c, keep, *gone);
+    return status == MOE_OK ? eval_shifting(s, want->v + *from, want->n - *from, c->s->shift, gone) : status;
 }
 
 /* Brings the sessions to `want`; MOE_OK or a status that has been reported (MOE_E_ABORTED has not). */
 static int feed(struct chat *c, const struct tokens *want)
 {
-    const size_t keep = agreed(c->session, want);
+    size_t from, weak_from;
     int status;
     progress_begin("reading", false);
-    status = catch_up(c->session, want, keep);
-    if (status == MOE_OK && c->weak) status = catch_up(c->weak, want, agreed(c->weak, want));
+    status = catch_up(c, c->session, want, &c->gone, &from);
+    if (status == MOE_OK && c->weak) status = catch_up(c, c->weak, want, &c->weak_gone, &weak_from);
     progress_end();
-    for (size_t i = keep; status == MOE_OK && i < want->n; i++)
+    for (size_t i = from; status == MOE_OK && i < want->n; i++)
         status = moe_sampler_accept(c->sampler, want->v[i]);
     if (status == MOE_E_FULL)
-        complain("the context is full (%zu tokens would be needed): /reset begins anew", want->n);
+        complain("the context is full (%zu tokens would be needed): /reset begins anew, --shift would go on",
+                 want->n);
     else if (status != MOE_OK && status != MOE_E_ABORTED)
         report(status, "cannot read what you wrote");
     return status;
@@ -126,8 +143,11 @@ static bool reply(struct chat *c, struct tokens *want)
     a.sampler = c->sampler;
     a.tok = c->tok;
     a.max_tokens = answer_limit(c);
+    a.shift = c->s->shift;
     a.show = true;
     answer_run(&a);
+    c->gone += a.gone;
+    c->weak_gone += a.weak_gone;
     out_text("\n");
     out_flush();
     if (a.stop == STOP_INTERRUPTED && interrupted_by_user()) note("stopped after %zu tokens", a.tokens.n);
@@ -203,6 +223,7 @@ static void do_load(struct chat *c, const char *arg)
     if (!*arg)
         complain("/load needs a file name");
     else if (talk_load(&c->talk, c->session, arg)) {
+        c->gone = 0; /* what was taken out is read again */
         (void)moe_sampler_reset(c->sampler);
         note("loaded %zu messages, %zu tokens", c->talk.n, moe_session_seq_len(c->session, 0));
     }
@@ -321,6 +342,7 @@ int cmd_chat(const struct settings *s)
     if (code == CODE_OK && (c.tok = tokenizer_of(c.model)) == NULL) code = CODE_FAIL;
     if (code == CODE_OK) code = open_session(s, c.model, &o, &c.session);
     if (code == CODE_OK) code = open_weak(s, c.session, &o, &c.weak);
+    if (code == CODE_OK && !shift_fits(s, c.session)) code = CODE_USAGE;
     if (code == CODE_OK) {
         choose_format(&c);
         if (!begin(&c) || (reader = line_open()) == NULL) code = CODE_FAIL;

@@ -56,6 +56,9 @@ const struct option options[] = {
     NUMBER("stride", 0, CMD_PERPLEXITY, KIND_INT, stride, g_session, "N", NULL, 1, COUNT_MAX,
          "step from window to window; without it half the window, so that a token is seen with at "
          "least that much before it"),
+    NUMBER("shift", 0, CMD_TALK, KIND_INT, shift, g_session, "KEEP", NULL, 1, COUNT_MAX,
+         "when the context is full, keep its first KEEP tokens, take out the older half of the others and go "
+         "on; without it generation ends there"),
     CHOICE("kv", 0, CMD_LOAD, kv, g_session, "TYPE", "f16", "f16 f32", "element type of the KV cache"),
     NUMBER("batch", 0, CMD_LOAD, KIND_INT, batch, g_session, "N", NULL, 1, 65536,
          "rows computed at once; longer inputs are split (results stay the same to the bit)"),
@@ -89,6 +92,8 @@ const struct option options[] = {
          "tokens decoded one by one; 0 to leave decoding out"),
     NUMBER("contexts", 'c', CMD_BENCH, KIND_INTS, contexts, g_measure, "N,...", "0", 0, COUNT_MAX,
          "tokens already in the context when measuring begins"),
+    NUMBER("sequences", 0, CMD_BENCH, KIND_INTS, sequences, g_measure, "N,...", "1", 1, 65536,
+         "sequences decoded together, one token of each in a step"),
     NUMBER("threads", 't', CMD_BENCH, KIND_INTS, thread_list, g_measure, "N,...", NULL, 1, 4096,
          "thread counts; without it one per CPU"),
     NUMBER("repetitions", 'r', CMD_BENCH, KIND_INT, repetitions, g_measure, "N", "5", 1, 1000,

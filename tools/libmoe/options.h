@@ -27,7 +27,7 @@ struct settings {
     bool help;
     /* model and session */
     const char *model, *isa, *kv;
-    int32_t threads, ctx, batch;
+    int32_t threads, ctx, batch, shift;
     bool no_mmap, resident;
     uint64_t budget;
     /* text */
@@ -42,7 +42,7 @@ struct settings {
     /* info */
     bool tensors, meta, kernels, layers, policies;
     /* bench */
-    struct int_list prompts, contexts, thread_list;
+    struct int_list prompts, contexts, sequences, thread_list;
     int32_t generate, repetitions;
     bool csv;
     /* tokenize */

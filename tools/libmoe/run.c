@@ -6,6 +6,7 @@
 #include "out.h"
 #include "progress.h"
 #include "setup.h"
+#include "shift.h"
 #include "term.h"
 
 #include <stdio.h>
@@ -39,14 +40,16 @@ static int encode_prompt(struct job *j)
 
 static int prefill(struct job *j)
 {
+    struct answer *a = &j->answer;
     int status;
     for (size_t i = 0; i < j->ids.n; i++) {
         status = moe_sampler_accept(j->answer.sampler, j->ids.v[i]); /* penalties know the prompt */
         if (status != MOE_OK) return report(status, "cannot use the prompt");
     }
     progress_begin("reading the prompt", false);
-    status = eval_tokens(j->answer.session, j->ids.v, j->ids.n);
-    if (status == MOE_OK && j->answer.weak) status = eval_tokens(j->answer.weak, j->ids.v, j->ids.n);
+    status = eval_shifting(a->session, j->ids.v, j->ids.n, a->shift, &a->gone);
+    if (status == MOE_OK && a->weak)
+        status = eval_shifting(a->weak, j->ids.v, j->ids.n, a->shift, &a->weak_gone);
     progress_end();
     if (status == MOE_E_FULL)
         return report(status, "the prompt (%zu tokens) does not fit the context", j->ids.n);
@@ -78,6 +81,7 @@ static void print_json(const struct job *j, const moe_stats *st)
     for (size_t i = 0; i < a->tokens.n; i++) json_int(&w, NULL, a->tokens.v[i]);
     json_close(&w);
     json_text(&w, "stop", stop_name(a->stop));
+    json_uint(&w, "tokens_taken_out", a->gone);
     json_uint(&w, "seed", j->seed);
     json_open(&w, "stats", '{');
     json_uint(&w, "tokens_prefill", st->tokens_prefill);
@@ -94,7 +98,7 @@ static int conclude(const struct job *j)
     const struct answer *a = &j->answer;
     switch (a->stop) {
     case STOP_CONTEXT:
-        note("the context is full with %zu tokens; --ctx makes a longer one",
+        note("the context is full with %zu tokens; --ctx makes a longer one, --shift goes on",
              moe_session_seq_len(a->session, 0));
         return CODE_OK;
     case STOP_INTERRUPTED: complain("interrupted after %zu tokens", a->tokens.n); return CODE_INTERRUPTED;
@@ -125,6 +129,7 @@ static int generate(struct job *j)
     out_flush();
     code = conclude(j);
     if (s->stats) print_stats(&st, j->seed);
+    if (s->stats && j->answer.gone) note("%zu tokens were taken out of the context", j->answer.gone);
     return code;
 }
 
@@ -144,6 +149,8 @@ int cmd_run(const struct settings *s)
     if (code == CODE_OK) code = open_session(s, j.model, &o, &j.answer.session);
     if (code == CODE_OK) code = open_weak(s, j.answer.session, &o, &j.answer.weak);
     j.answer.contrast = contrast_settings(s);
+    j.answer.shift = s->shift;
+    if (code == CODE_OK && !shift_fits(s, j.answer.session)) code = CODE_USAGE;
     if (code == CODE_OK) code = generate(&j);
     interrupt_target(NULL);
     moe_session_free(j.answer.weak);
