@@ -57,7 +57,10 @@ typedef struct moe__product {
 void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t first, uint32_t n_rows,
                        float *exact);
 
-/* Weight rows per work item: enough bytes to be worth taking, few enough to share well. */
-uint32_t moe__rows_per_item(const moe__matrix *w);
+/*
+ * Weight rows per work item, where n_matrices of this size are shared by n_members: enough bytes to be worth
+ * taking, few enough to share well.
+ */
+uint32_t moe__rows_per_item(const moe__matrix *w, size_t n_matrices, uint32_t n_members);
 
 #endif

@@ -47,7 +47,7 @@ static void logit_rows(const pass *p, moe__worker *w)
 {
     const moe_session *s = p->s;
     const moe__matrix *head = &s->m->head;
-    const uint32_t step = moe__rows_per_item(head);
+    const uint32_t step = moe__rows_per_item(head, 1, w->member->n);
     float *y = s->logits + (size_t)p->logits_at * head->n_out;
     const moe__product product = {.w = head,
                                   .data = head->data,

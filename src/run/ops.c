@@ -12,15 +12,16 @@
 void moe__run_products(moe_session *s, moe__worker *w, const moe__rows *x, const moe__task *t, size_t n_tasks)
 {
     size_t items[3], total = 0;
+    uint32_t steps[3];
     for (size_t i = 0; i < n_tasks; i++) {
-        const uint32_t step = moe__rows_per_item(t[i].w);
-        items[i] = (t[i].w->n_out + step - 1) / step;
+        steps[i] = moe__rows_per_item(t[i].w, n_tasks, w->member->n);
+        items[i] = (t[i].w->n_out + steps[i] - 1) / steps[i];
         total += items[i];
     }
     for (size_t item; (item = moe__work_take(w)) < total;) {
         size_t i = 0;
         for (; item >= items[i]; i++) item -= items[i];
-        const uint32_t step = moe__rows_per_item(t[i].w), first = (uint32_t)item * step;
+        const uint32_t step = steps[i], first = (uint32_t)item * step;
         const moe__product p = {.w = t[i].w,
                                 .data = t[i].w->data,
                                 .x = x,
@@ -86,7 +87,7 @@ static void op_norm(moe_session *s, moe__worker *w, const moe__run_step *step)
     each_row(s, w, step, norm_row);
 }
 
-static void prepare_row(moe__worker *w, void *arg, const void *what, size_t i)
+static void prepare_run(moe__worker *w, void *arg, const void *what, size_t i)
 {
     (void)w;
     moe__attn_prepare(&((const moe_session *)arg)->attn, ((const moe__run_step *)what)->layer, i);
@@ -99,7 +100,7 @@ static void op_qkv(moe_session *s, moe__worker *w, const moe__run_step *step)
                             {&l->mat[ROLE_ATTN_K], s->attn.k},
                             {&l->mat[ROLE_ATTN_V], s->attn.v}};
     moe__run_products(s, w, &s->buf[step->in], t, 3);
-    each_row(s, w, step, prepare_row);
+    moe__work_after(w, prepare_run, s, step, s->attn.n_runs);
 }
 
 static void pack_row(moe__worker *w, void *arg, const void *what, size_t i)
@@ -112,16 +113,8 @@ static void pack_row(moe__worker *w, void *arg, const void *what, size_t i)
 
 static void op_attend(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    const moe__rows *out = &s->buf[step->out];
-    const moe__hparams *h = &s->m->hp;
-    const size_t group_width = out->width / h->n_heads_kv;
-    /* Later rows of a prompt see more positions: take them first, so that the last items are short. */
-    for (size_t item; (item = moe__work_take(w)) < (size_t)s->n_rows * h->n_heads_kv;) {
-        const size_t i = s->n_rows - 1 - item / h->n_heads_kv;
-        const uint32_t g = (uint32_t)(item % h->n_heads_kv);
-        moe__attn_row(&s->attn, step->layer, i, g, moe__row(out, i) + g * group_width,
-                      moe__session_member(s, w));
-    }
+    for (size_t item; (item = moe__work_take(w)) < s->attn.n_items;)
+        moe__attn_item(&s->attn, step->layer, item, s->buf[step->out].f32, moe__session_member(s, w));
     moe__work_close(w);
     if (step->formats & ~MOE_ACT_BIT(MOE_ACT_F32)) each_row(s, w, step, pack_row);
 }
