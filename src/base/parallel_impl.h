@@ -50,7 +50,7 @@ struct moe__team {
     uint64_t retry_ns;      /* when all may run again */
     uint64_t pause_ns;      /* how long that was put off last time */
     uint32_t n_workers;     /* pool: threads started */
-    int stop;               /* pool: the next start means the end */
+    _Atomic uint64_t call;  /* pool: number of the run << 32 | its members, 0 for the end */
     int low;                /* pool: threads lower their own priority */
     moe__pool_worker worker[];   /* pool: [n - 1] */
 };

@@ -197,6 +197,27 @@ static void test_many_runs(void **state)
     }
 }
 
+/* Threads that sat out a run come late to the next one, or in between. */
+static void test_changing_members(void **state)
+{
+    (void)state;
+    moe__team *t;
+    uint32_t seen[MAX_N] = {0}, want[MAX_N] = {0}, noise = 1;
+    assert_int_equal(moe__team_create(&t, &heap, 6, NULL), MOE_OK);
+    if (serial_build()) {
+        moe__team_free(t);
+        skip();
+    }
+    for (uint32_t i = 0; i < 10 * N_RUNS; i++) {
+        noise = noise * 1664525u + 1013904223u;
+        t->n_most = t->n_now = 2 + (noise >> 16) % 5;
+        for (uint32_t k = 0; k < t->n_now; k++) want[k]++;
+        assert_int_equal(moe__team_run(t, count_member, seen), MOE_OK);
+    }
+    if (strcmp(moe__parallel_name(), "pool") == 0) assert_memory_equal(seen, want, sizeof seen);
+    moe__team_free(t);
+}
+
 static void test_executor(void **state)
 {
     (void)state;
@@ -415,7 +436,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes), cmocka_unit_test(test_stragglers),
-        cmocka_unit_test(test_many_runs), cmocka_unit_test(test_executor),
+        cmocka_unit_test(test_many_runs), cmocka_unit_test(test_changing_members), cmocka_unit_test(test_executor),
         cmocka_unit_test(test_executor_faults), cmocka_unit_test(test_memory),
         cmocka_unit_test(test_cpu_count),
         cmocka_unit_test(test_float_environment),
