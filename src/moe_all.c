@@ -201,6 +201,7 @@
 #include "api/api_library.c"
 #include "api/api_mix.c"
 #include "api/api_model.c"
+#include "api/api_next.c"
 #include "api/api_profile.c"
 #include "api/api_quantize.c"
 #include "api/api_route.c"

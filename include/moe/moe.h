@@ -1984,6 +1984,38 @@ MOE_API int moe_sampler_pick_logits(moe_sampler *p, const float *logits, size_t 
  */
 MOE_API int moe_sampler_pick(moe_sampler *p, const moe_session *s, size_t row, moe_token *out);
 /**
+ * One step of a generation: what goes in, what comes out, where it stands. Begin with #MOE_NEXT_INIT, set `stream`
+ * and `text` if text is wanted, and leave the rest to moe_session_next().
+ */
+typedef struct moe_next {
+    size_t size;        /**< sizeof(moe_next) */
+    moe_token id;       /**< in: evaluated first, #MOE_TOKEN_NONE: nothing is; out: the token that was picked */
+    moe_seq seq;        /**< the sequence that goes on */
+    uint32_t flags;     /**< 0; internal bits above 0xffff */
+    uint32_t attr;      /**< out: MOE_ATTR_* of id; #MOE_ATTR_END: the generation should stop here */
+    moe_stream *stream; /**< as for moe_tokenizer_stream(); NULL: no text is wanted */
+    char *text;         /**< [cap] out: the text that id completes, and a zero behind it; NULL if cap is 0 */
+    size_t cap;         /**< room in text; the zero takes 1 */
+    size_t len;         /**< out: bytes of text, the zero not counted; needed ones with #MOE_E_BUFFER */
+} moe_next;
+/** Start value of moe_next: nothing to evaluate, sequence 0, no text. */
+#define MOE_NEXT_INIT {sizeof(moe_next), MOE_TOKEN_NONE, 0, 0, 0, NULL, NULL, 0, 0}
+
+/**
+ * Makes the next token: evaluates the one before (`io->id`), picks from row 0 of the logits, accepts the token and
+ * decodes its text. It is moe_session_eval_batch(), moe_sampler_pick(), moe_sampler_accept(), moe_tokenizer_attr()
+ * and moe_tokenizer_stream() in one call, with the same results; an end token gets no text. Nothing is lost on
+ * failure: *io says how far it came, and the next call goes on from there (with more room in `text`, say). The last
+ * token is not evaluated; moe_session_eval() does that where a text is to go on.
+ * @param s session; its last eval left the logits of one sequence
+ * @param p sampler
+ * @param io where the generation stands; moved on
+ * @return #MOE_OK; as moe_session_eval_batch(), moe_sampler_pick() and moe_sampler_accept(); #MOE_E_BUFFER (text);
+ *         #MOE_E_INVALID (arguments), #MOE_E_VERSION (*io, its stream)
+ * @since 0.2.0
+ */
+MOE_API MOE_NODISCARD int moe_session_next(moe_session *s, moe_sampler *p, moe_next *io);
+/**
  * The most probable tokens of a row with their natural-log probabilities, best first.
  * @param s session
  * @param row as for moe_session_logits()

@@ -783,6 +783,21 @@ moe_write_fn = C.CFUNCTYPE(C.c_int, C.c_void_p, C.c_size_t, C.c_void_p)
 moe_read_fn = C.CFUNCTYPE(C.c_int, C.c_void_p, C.c_size_t, C.c_void_p)
 
 
+class moe_next(Sized):
+    _fields_ = [
+        ("size", C.c_size_t),
+        ("id", moe_token),
+        ("seq", moe_seq),
+        ("flags", C.c_uint32),
+        ("attr", C.c_uint32),
+        ("stream", C.POINTER(moe_stream)),
+        ("text", C.c_char_p),
+        ("cap", C.c_size_t),
+        ("len", C.c_size_t),
+    ]
+    _init_ = {"id": -1}
+
+
 class moe_policy_info(Sized):
     _fields_ = [
         ("size", C.c_size_t),
@@ -1002,6 +1017,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "moe_sampler_apply": (C.c_int, [C.c_void_p, C.POINTER(moe_candidates)]),
     "moe_sampler_pick_logits": (C.c_int, [C.c_void_p, C.POINTER(C.c_float), C.c_size_t, C.POINTER(moe_token)]),
     "moe_sampler_pick": (C.c_int, [C.c_void_p, C.c_void_p, C.c_size_t, C.POINTER(moe_token)]),
+    "moe_session_next": (C.c_int, [C.c_void_p, C.c_void_p, C.POINTER(moe_next)]),
     "moe_session_logprobs": (C.c_int, [C.c_void_p, C.c_size_t, C.c_size_t, C.POINTER(moe_token), C.POINTER(C.c_float)]),
     "moe_session_logprob": (C.c_int, [C.c_void_p, C.c_size_t, moe_token, C.POINTER(C.c_float)]),
     "moe_quantize": (C.c_int, [C.c_char_p, C.c_char_p, C.POINTER(moe_quantize_options)]),
@@ -1069,6 +1085,7 @@ LAYOUT: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
     "moe_shape_info": (40, {"size": (0, 8), "activation": (8, 8), "granularity": (16, 8), "n_params": (24, 8), "n_active": (32, 8)}),
     "moe_sample_stage": (64, {"size": (0, 8), "kind": (8, 4), "n": (12, 4), "m": (16, 4), "a": (20, 4), "b": (24, 4), "c": (28, 4), "seed": (32, 8), "ids": (40, 8), "values": (48, 8), "n_data": (56, 8)}),
     "moe_candidates": (48, {"size": (0, 8), "n": (8, 8), "id": (16, 8), "logit": (24, 8), "picked": (32, 8), "sorted": (40, 4), "reserved": (44, 4)}),
+    "moe_next": (56, {"size": (0, 8), "id": (8, 4), "seq": (12, 4), "flags": (16, 4), "attr": (20, 4), "stream": (24, 8), "text": (32, 8), "cap": (40, 8), "len": (48, 8)}),
     "moe_quantize_options": (56, {"size": (0, 8), "recipe": (8, 8), "rules": (16, 8), "flags": (24, 4), "n_threads": (28, 4), "progress": (32, 8), "progress_user": (40, 8), "allocator": (48, 8)}),
     "moe_file": (56, {"size": (0, 8), "name": (8, 8), "length": (16, 8), "read_at": (24, 8), "map": (32, 8), "sibling": (40, 8), "close": (48, 8)}),
     "moe_route_input": (96, {"size": (0, 8), "layer": (8, 4), "n_rows": (12, 4), "n_experts": (16, 4), "n_null": (20, 4), "top_k": (24, 4), "dim": (28, 4), "stride": (32, 8), "logits": (40, 8), "score": (48, 8), "choice": (56, 8), "hidden": (64, 8), "token": (72, 8), "pos": (80, 8), "seq": (88, 8)}),

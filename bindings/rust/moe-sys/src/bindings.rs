@@ -1746,6 +1746,49 @@ impl Default for moe_candidates {
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<moe_candidates>() == 48);
 
+/// One step of a generation: what goes in, what comes out, where it stands. Begin with `MOE_NEXT_INIT`, set `stream` and `text` if text is wanted, and leave the rest to [`moe_session_next`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct moe_next {
+    /// sizeof(moe_next)
+    pub size: usize,
+    /// in: evaluated first, [`MOE_TOKEN_NONE`]: nothing is; out: the token that was picked
+    pub id: moe_token,
+    /// the sequence that goes on
+    pub seq: moe_seq,
+    /// 0; internal bits above 0xffff
+    pub flags: u32,
+    /// out: MOE_ATTR_\* of id; [`MOE_ATTR_END`]: the generation should stop here
+    pub attr: u32,
+    /// as for [`moe_tokenizer_stream`]; NULL: no text is wanted
+    pub stream: *mut moe_stream,
+    /// \[cap\] out: the text that id completes, and a zero behind it; NULL if cap is 0
+    pub text: *mut c_char,
+    /// room in text; the zero takes 1
+    pub cap: usize,
+    /// out: bytes of text, the zero not counted; needed ones with [`MOE_E_BUFFER`]
+    pub len: usize,
+}
+/// Start value of [`moe_next`].
+pub const MOE_NEXT_INIT: moe_next = moe_next {
+    size: size_of::<moe_next>(),
+    id: -1,
+    seq: 0,
+    flags: 0,
+    attr: 0,
+    stream: ptr::null_mut(),
+    text: ptr::null_mut(),
+    cap: 0,
+    len: 0,
+};
+impl Default for moe_next {
+    fn default() -> Self {
+        MOE_NEXT_INIT
+    }
+}
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<moe_next>() == 56);
+
 /// Options of [`moe_quantize`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -3780,6 +3823,17 @@ extern "C" {
         row: usize,
         out: *mut moe_token,
     ) -> c_int;
+    /// Makes the next token: evaluates the one before (`io->id`), picks from row 0 of the logits, accepts the token and decodes its text. It is [`moe_session_eval_batch`], [`moe_sampler_pick`], [`moe_sampler_accept`], [`moe_tokenizer_attr`] and [`moe_tokenizer_stream`] in one call, with the same results; an end token gets no text. Nothing is lost on failure: \*io says how far it came, and the next call goes on from there (with more room in `text`, say). The last token is not evaluated; [`moe_session_eval`] does that where a text is to go on.
+    ///
+    /// - `s`: session; its last eval left the logits of one sequence
+    /// - `p`: sampler
+    /// - `io`: where the generation stands; moved on
+    ///
+    /// Returns [`MOE_OK`]; as [`moe_session_eval_batch`], [`moe_sampler_pick`] and [`moe_sampler_accept`]; [`MOE_E_BUFFER`] (text); [`MOE_E_INVALID`] (arguments), [`MOE_E_VERSION`] (\*io, its stream)
+    ///
+    /// Since 0.2.0.
+    #[must_use]
+    pub fn moe_session_next(s: *mut moe_session, p: *mut moe_sampler, io: *mut moe_next) -> c_int;
     /// The most probable tokens of a row with their natural-log probabilities, best first.
     ///
     /// - `s`: session
@@ -4370,6 +4424,7 @@ pub const MOE_FUNCTIONS: &[&str] = &[
     "moe_sampler_apply",
     "moe_sampler_pick_logits",
     "moe_sampler_pick",
+    "moe_session_next",
     "moe_session_logprobs",
     "moe_session_logprob",
     "moe_quantize",
