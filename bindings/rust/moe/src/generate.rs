@@ -3,12 +3,14 @@
 
 use std::fmt;
 use std::iter::FusedIterator;
+use std::ptr;
 
 use crate::error::Result;
 use crate::sampler::Sampler;
 use crate::session::Session;
-use crate::tokenizer::{Decoder, Encode, Tokenizer};
+use crate::tokenizer::{Decoder, Encode};
 use crate::Token;
+use moe_sys as sys;
 
 /// Tokens that a session generates: from [`Session::tokens`].
 ///
@@ -17,12 +19,14 @@ use crate::Token;
 pub struct Tokens<'s> {
     session: &'s mut Session,
     sampler: &'s mut Sampler,
-    tokenizer: Option<Tokenizer>,
-    pending: Option<Token>,
+    step: sys::moe_next,
     left: usize,
     n: usize,
     ended: bool,
 }
+
+// SAFETY: the step's pointers are null.
+unsafe impl Send for Tokens<'_> {}
 
 impl fmt::Debug for Tokens<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,11 +52,29 @@ impl Tokens<'_> {
         self.ended
     }
 
+    fn new<'s>(session: &'s mut Session, sampler: &'s mut Sampler) -> Tokens<'s> {
+        let step = sys::moe_next {
+            size: std::mem::size_of::<sys::moe_next>(),
+            id: sys::MOE_TOKEN_NONE,
+            seq: 0,
+            flags: 0,
+            attr: 0,
+            stream: ptr::null_mut(),
+            text: ptr::null_mut(),
+            cap: 0,
+            len: 0,
+        };
+        Tokens { session, sampler, step, left: usize::MAX, n: 0, ended: false }
+    }
+
+    /// Evaluates the last token, unless a step has failed behind its evaluation.
     fn flush(&mut self) -> Result<()> {
-        match self.pending.take() {
-            Some(id) => self.session.eval(&[id]),
-            None => Ok(()),
+        if self.ended || self.step.flags != 0 || self.step.id == sys::MOE_TOKEN_NONE {
+            return Ok(());
         }
+        self.session.eval(&[self.step.id])?;
+        self.step.id = sys::MOE_TOKEN_NONE;
+        Ok(())
     }
 
     /// Evaluates the token handed out last, so that the session holds the whole text.
@@ -60,17 +82,16 @@ impl Tokens<'_> {
         self.flush()
     }
 
-    fn step(&mut self) -> Result<Option<Token>> {
-        self.flush()?;
-        let id = self.sampler.pick(self.session, 0)?;
-        self.sampler.accept(id)?;
-        if self.tokenizer.as_ref().map_or(false, |t| t.is_end(id)) {
+    fn make(&mut self) -> Result<Option<Token>> {
+        let (sampler, step) = (self.sampler.raw(), &mut self.step);
+        // SAFETY: a valid session and sampler, borrowed by this; no text is asked for.
+        self.session.call(|s| unsafe { sys::moe_session_next(s, sampler, step) })?;
+        if step.attr & sys::MOE_ATTR_END != 0 {
             self.ended = true;
             return Ok(None);
         }
-        self.pending = Some(id);
         self.n += 1;
-        Ok(Some(id))
+        Ok(Some(step.id))
     }
 }
 
@@ -82,7 +103,7 @@ impl Iterator for Tokens<'_> {
             return None;
         }
         self.left -= 1;
-        let next = self.step();
+        let next = self.make();
         if next.is_err() {
             self.left = 0;
         }
@@ -187,8 +208,7 @@ impl Session {
     /// Generates tokens after what sequence 0 holds (the last evaluation must have computed its logits), until the
     /// model ends its text.
     pub fn tokens<'s>(&'s mut self, sampler: &'s mut Sampler) -> Tokens<'s> {
-        let tokenizer = self.model().tokenizer().ok();
-        Tokens { session: self, sampler, tokenizer, pending: None, left: usize::MAX, n: 0, ended: false }
+        Tokens::new(self, sampler)
     }
 
     /// Evaluates a prompt in sequence 0 and generates the text that follows. The model's begin-of-text token is put
@@ -210,7 +230,7 @@ impl Session {
         self.generate_with(prompt, Encode { bos, special: false }, sampler)
     }
 
-    /// The same with the prompt encoded as told, e.g. one of [`Tokenizer::chat`].
+    /// The same with the prompt encoded as told, e.g. one of [`Tokenizer::chat`](crate::Tokenizer::chat).
     pub fn generate_with<'s>(
         &'s mut self,
         prompt: &str,
@@ -222,15 +242,7 @@ impl Session {
         self.eval(&ids)?;
         ids.iter().try_for_each(|&id| sampler.accept(id))?;
         let decoder = tokenizer.decoder(false);
-        let tokens = Tokens {
-            session: self,
-            sampler,
-            tokenizer: Some(tokenizer),
-            pending: None,
-            left: usize::MAX,
-            n: 0,
-            ended: false,
-        };
+        let tokens = Tokens::new(self, sampler);
         Ok(Text { tokens, decoder, done: false })
     }
 }

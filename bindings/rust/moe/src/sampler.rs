@@ -273,6 +273,10 @@ impl Sampler {
         Ok(Sampler { raw, stages: self.stages.clone(), keep: self.keep.clone() })
     }
 
+    pub(crate) fn raw(&mut self) -> *mut sys::moe_sampler {
+        self.raw.as_ptr()
+    }
+
     fn call(&mut self, call: impl FnOnce(*mut sys::moe_sampler) -> c_int) -> Result<()> {
         guarded(|| call(self.raw.as_ptr()))
     }

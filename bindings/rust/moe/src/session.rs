@@ -485,7 +485,7 @@ impl Session {
     }
 
     /// Calls into C where that may call closures of this session.
-    fn call(&self, call: impl FnOnce(*mut sys::moe_session) -> c_int) -> Result<()> {
+    pub(crate) fn call(&self, call: impl FnOnce(*mut sys::moe_session) -> c_int) -> Result<()> {
         let raw = self.raw();
         guarded_in(&self.stash, || call(raw))
     }
