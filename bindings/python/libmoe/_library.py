@@ -42,6 +42,10 @@ def _load() -> C.CDLL:
     raise ImportError("the shared library of libmoe cannot be loaded (LIBMOE_LIBRARY can name it): " + "; ".join(problems))
 
 
+#: Called once per token with arguments that were converted before: without a prototype, ctypes does not look at each.
+PREPARED = ("moe_session_next",)
+
+
 class Library:
     """The library's functions as attributes, with their prototypes set."""
 
@@ -52,7 +56,8 @@ class Library:
             except AttributeError:
                 raise ImportError(f"{dll._name} has no {name}: it is older than this package ({d.VERSION})") from None
             function.restype = result
-            function.argtypes = arguments
+            if name not in PREPARED:
+                function.argtypes = arguments
             setattr(self, name, function)
 
     def __getattr__(self, name: str) -> Any:
@@ -117,7 +122,17 @@ class _Pending(threading.local):
     error: BaseException | None = None
 
 
+class _Raised:
+    """Whether a callback has ever raised, on any thread: what is asked once per token, `pending` only after it."""
+
+    __slots__ = ("ever",)
+
+    def __init__(self) -> None:
+        self.ever = False
+
+
 pending = _Pending()
+raised = _Raised()
 
 
 def failure(status: int) -> BaseException:
@@ -146,6 +161,7 @@ def guarded(function: Callable[..., Any], *arguments: Any) -> int:
     try:
         function(*arguments)
     except BaseException as error:  # noqa: BLE001 - it goes on where the call returns
+        raised.ever = True
         if pending.error is None:
             pending.error = error
         return RAISED
@@ -163,6 +179,39 @@ def text(value: bytes | None) -> str:
 
 def path_bytes(path: str | os.PathLike[str]) -> bytes:
     return os.fspath(path).encode("utf-8")
+
+
+class Turn:
+    """Whose turn it is with an object: a lock that never waits and that its owner may take again. `take` and `give` are
+    atomic by themselves, and cheap, for code that runs once per token; it must set and clear `owner` in between."""
+
+    __slots__ = ("take", "give", "owner", "depth")
+
+    def __init__(self) -> None:
+        free = [True]
+        self.take = free.pop  # IndexError: somebody has it
+        self.give = free.append
+        self.owner: int | None = None
+        self.depth = 0
+
+    def acquire(self) -> bool:
+        me = threading.get_ident()
+        if self.owner == me:  # nobody else sets it to this
+            self.depth += 1
+            return True
+        try:
+            self.take()
+        except IndexError:
+            return False
+        self.owner = me
+        return True
+
+    def release(self) -> None:
+        if self.depth:
+            self.depth -= 1
+        else:
+            self.owner = None
+            self.give(True)
 
 
 class Handle:
@@ -203,7 +252,7 @@ class Object:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._lock = threading.RLock()
+        self._lock = Turn()
 
     @property
     def closed(self) -> bool:
@@ -224,9 +273,12 @@ class Object:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _busy(self) -> Error:
+        return StateError(f"this {type(self).__name__} is in use by another thread", d.MOE_E_STATE)
+
     def _enter(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise StateError(f"this {type(self).__name__} is in use by another thread", d.MOE_E_STATE)
+        if not self._lock.acquire():
+            raise self._busy()
 
     def _call(self, function: Callable[..., int], *arguments: Any) -> None:
         """function(handle, *arguments), a status: raises if it fails."""

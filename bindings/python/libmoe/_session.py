@@ -6,6 +6,7 @@ import contextlib
 import ctypes as C
 import io
 import os
+from threading import get_ident
 from typing import Any, BinaryIO, Callable, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from . import _declarations as d
@@ -13,8 +14,8 @@ from ._arrays import Floats, Guard, Ints, given, room, view
 from ._errors import AbortedError, FullError
 from ._hooks import reader, session_options, writer
 from ._info import SessionInfo, Stats, told
-from ._library import Handle, Object, check, failure, lib, main_thread, path_bytes, pending
-from ._model import Model, Path
+from ._library import Handle, Object, check, failure, lib, main_thread, path_bytes, pending, raised
+from ._model import Model, Path, TokenStream
 from ._routing import ALL, PLACES, LayerEvent, Router, RouteView, number, windowed
 from ._sampler import DEFAULT_SAMPLER, Sampler
 
@@ -25,6 +26,46 @@ SLICE_PARAMS = 300_000_000
 
 #: generate() takes a text, bytes, or tokens
 Prompt = Union[str, bytes, Ints]
+
+
+class Step:
+    """One step of generate(): moe_session_next()'s struct and arguments, converted once."""
+
+    __slots__ = ("io", "room", "arguments", "_keep")
+
+    def __init__(self, session: Handle, sampler: Sampler, seq: int, stream: TokenStream) -> None:
+        self.io = d.moe_next(seq=seq, stream=C.pointer(stream._state))
+        self._keep = (session, sampler._handle, stream)
+        self._make_room(512)
+        self.arguments = (C.c_void_p.from_param(session.address), C.c_void_p.from_param(sampler._handle.address),
+                          C.byref(self.io))
+
+    def _make_room(self, cap: int) -> None:
+        self.room = C.create_string_buffer(cap)
+        self.io.cap = cap
+        self.io.text = C.cast(self.room, C.c_char_p)
+
+    def failed(self, status: int) -> None:
+        """Raises what a status means, if it means something; a text that was too long gets its room."""
+        if status == d.MOE_E_BUFFER and pending.error is None:
+            self._make_room(self.io.len + 1)
+            status = lib.moe_session_next(*self.arguments)
+        check(status)
+
+    def make(self, session: Session, sampler: Sampler) -> int:
+        """The step where a sampler may be in use elsewhere, or where signals must come through an eval."""
+        sampler._enter()
+        try:
+            sampler._handle.address  # raises: closed
+            if session._sliced and self.io.id != d.MOE_TOKEN_NONE:
+                ids, row = (C.c_int32 * 1)(self.io.id), (C.c_int32 * 1)(self.io.seq)
+                batch = d.moe_batch(n_tokens=1, token=C.cast(ids, C.POINTER(C.c_int32)),
+                                    seq=C.cast(row, C.POINTER(C.c_int32)))
+                session._run(batch, C.byref(batch), 1)
+                self.io.id = d.MOE_TOKEN_NONE
+            return int(lib.moe_session_next(*self.arguments))
+        finally:
+            sampler._lock.release()
 
 
 class Session(Object):
@@ -334,7 +375,7 @@ class Session(Object):
         that is left early leaves it out of the sequence."""
         tokens = self._prompt(prompt, seq, voice, special)
         chain = self._sampler(sampler, seed)
-        return self._pieces(tokens, chain, max_tokens, seq, tuple(stop))
+        return self._pieces(tokens, chain, chain is not sampler, max_tokens, seq, tuple(stop))
 
     def _prompt(self, prompt: Prompt, seq: int, voice: Optional[str], special: bool) -> list[int]:
         first = self.length(seq) == 0
@@ -350,67 +391,51 @@ class Session(Object):
             return sampler
         return Sampler.for_text(DEFAULT_SAMPLER if sampler is None else sampler, seed)
 
-    def _pieces(self, tokens: list[int], chain: Sampler, max_tokens: Optional[int], seq: int,
+    def _pieces(self, tokens: list[int], chain: Sampler, own: bool, max_tokens: Optional[int], seq: int,
                 stop: tuple[str, ...]) -> Iterator[str]:
-        tokenizer = self.model.tokenizer
-        stream = tokenizer.stream()
-        feed, ends = stream.feed, tokenizer.end_tokens
+        stream = self.model.tokenizer.stream()
         for token in tokens:
             chain.accept(token)
         if tokens:
             self.eval(tokens, seq=seq)
-        taken = C.c_int32()
-        one = (C.c_int32 * 1)(0)
-        row = (C.c_int32 * 1)(seq)
-        batch = d.moe_batch(n_tokens=1, token=C.cast(one, C.POINTER(C.c_int32)))
-        if seq:
-            batch.seq = C.cast(row, C.POINTER(C.c_int32))
-        out, pointer = C.byref(taken), C.byref(batch)
-        held = ""
+        if max_tokens == 0:
+            return
+        step = Step(self._handle, chain, seq, stream)
         count = 0
-        # One locked part per token, and few steps in it: this is what the package costs beside C.
-        pick, accept, evaluate = lib.moe_sampler_pick, lib.moe_sampler_accept, lib.moe_session_eval
-        lock, chain_lock = self._lock, chain._lock
-        plain = seq == 0 and not self._sliced
+        held = ""
+        # Per token the weights have driven all else from the caches, and every line of code and data that is touched
+        # here costs some tenth of a microsecond: one call of the library, prepared arguments, few objects.
+        call, (one, two, three), io = lib.moe_session_next, step.arguments, step.io
+        turn, handle, callbacks, ident = self._lock, self._handle, raised, get_ident
+        take, give, end = turn.take, turn.give, d.MOE_ATTR_END
+        simple = own and not self._sliced
         while True:
-            if not lock.acquire(False):
-                self._enter()  # raises
             try:
-                address = self._handle.address
-                if count:
-                    if plain:
-                        if self._results is not None or self._routed is not None:
-                            self._end_views("the session has evaluated again")
-                        status = evaluate(address, one, 1)
-                        if status < 0 or pending.error is not None:
-                            raise failure(status)
-                    else:
-                        self._run(batch, pointer, 1)
-                if count == max_tokens:
-                    break
-                if not chain_lock.acquire(False):
-                    chain._enter()  # raises
-                try:
-                    p = chain._handle.address
-                    status = pick(p, address, 0, out)
-                    if status < 0 or pending.error is not None:
-                        raise failure(status)
-                    one[0] = id = taken.value
-                    status = accept(p, id)
-                    if status < 0:
-                        raise failure(status)
-                finally:
-                    chain_lock.release()
+                take()
+            except IndexError:
+                raise self._busy() from None
+            try:
+                turn.owner = ident()
+                if self._handle is not handle or self._results is not None or self._routed is not None:
+                    self._handle.address  # raises: closed
+                    self._end_views("the session has evaluated again")
+                status = call(one, two, three) if simple else step.make(self, chain)
+                if status < 0 or callbacks.ever:
+                    step.failed(status)
             except FullError:
                 if max_tokens is None:
                     break
                 raise
             finally:
-                lock.release()
-            if id in ends:
+                turn.owner = None
+                give(True)
+            raw = step.room.value
+            if len(raw) != io.len:
+                raw = step.room.raw[: io.len]
+            if not raw and io.attr & end:
                 break
             count += 1
-            piece = feed(id)
+            piece = raw.decode()
             if stop:
                 held += piece
                 found = min((at for at in (held.find(s) for s in stop) if at >= 0), default=-1)
@@ -422,6 +447,9 @@ class Session(Object):
                 piece, held = held[: len(held) - keep], held[len(held) - keep :]
             if piece:
                 yield piece
+            if count == max_tokens:
+                self.eval([io.id], seq=seq)
+                break
         rest = held + stream.end()
         if rest:
             yield rest
