@@ -7,7 +7,11 @@
 The files have true shapes, true names and true block formats: quants are random bits, the scales of each
 block are chosen so that a row of weights has a spread of 1/sqrt(columns) and activations stay finite. Norms and
 routers are F32. The vocabulary is a small byte-level BPE one padded to the model's size, so that text can be
-encoded. One tensor is in memory at a time. Needs numpy and gguf only.
+encoded. Blocks are drawn once per type and spread, some 32 MB of them, and then repeated from random places:
+writing takes as long as the disk does. One tensor is in memory at a time. Needs numpy and gguf only.
+
+Types are those of all matrices, or mixes: q4_k_m has Q6_K in the output matrix and in half of the values and down
+projections, q4_k, q4_0 and iq4_nl have it in the output matrix, mxfp4 is for the experts, the rest Q8_0.
 
 Presets (layers x width, heads/KV heads of size, experts of width, top-k, vocabulary):
 
@@ -57,6 +61,7 @@ PRESETS = {
     "qwen3-30b": Shape("qwen3moe", 48, 2048, 32, 4, 128, 128, 8, 768, 151936, context=32768, theta=1e6),
     "tiny": Shape("qwen3moe", 2, 256, 4, 2, 64, 8, 2, 256, 1024),
 }
+MIXES = ("q4_k_m", "q4_k", "q4_0", "q8_0", "q6_k", "iq4_nl", "mxfp4", "f16", "bf16", "f32")
 ARCHES = ("qwen3moe", "olmoe", "llama", "granitemoe", "qwen2moe")
 
 
@@ -101,18 +106,22 @@ def fill_q6_k(rng: np.random.Generator, n: int, sigma: float) -> np.ndarray:
     return np.concatenate([bits, scales, block_scales(rng, n, sigma / (18.5 * 66.0))], axis=1)
 
 
+def fill_iq4_nl(rng: np.random.Generator, n: int, sigma: float) -> np.ndarray:
+    """The spread of the type's table of 16 values is 68.9."""
+    q = rng.integers(0, 256, (n, 16), dtype=np.uint8)
+    return np.concatenate([block_scales(rng, n, sigma / 68.9), q], axis=1)
+
+
+def fill_mxfp4(rng: np.random.Generator, n: int, sigma: float) -> np.ndarray:
+    """Scales are powers of two, 2^(e-127); the elements, 0 to 6, have a spread of 2.93."""
+    e = np.floor(np.log2(sigma / 2.93 * rng.uniform(1.0, 2.0, (n, 1)))) + 127
+    q = rng.integers(0, 256, (n, 16), dtype=np.uint8)
+    return np.concatenate([e.astype(np.uint8), q], axis=1)
+
+
 def fill_float(rng: np.random.Generator, n: int, sigma: float, kind: Q) -> np.ndarray:
-    """Normal values, drawn once for at most four million weights and then repeated from random places."""
-    pool = gguf.quants.quantize((sigma * rng.standard_normal(min(n, 1 << 22))).astype(np.float32), kind)
-    pool = pool.reshape(-1).view(np.uint8)
-    width = gguf.GGML_QUANT_SIZES[kind][1]
-    out = np.empty(n * width, np.uint8)
-    step = max(len(pool) // width // 2, 1) * width
-    for at in range(0, len(out), step):
-        size = min(len(out) - at, step)
-        start = int(rng.integers(0, (len(pool) - size) // width + 1)) * width
-        out[at : at + size] = pool[start : start + size]
-    return out
+    values = (sigma * rng.standard_normal(n)).astype(np.float32)
+    return gguf.quants.quantize(values, kind).view(np.uint8).reshape(n, -1)
 
 
 FILL: dict[Q, Callable[[np.random.Generator, int, float], np.ndarray]] = {
@@ -120,10 +129,16 @@ FILL: dict[Q, Callable[[np.random.Generator, int, float], np.ndarray]] = {
     Q.Q4_0: fill_q4_0,
     Q.Q4_K: fill_q4_k,
     Q.Q6_K: fill_q6_k,
+    Q.IQ4_NL: fill_iq4_nl,
+    Q.MXFP4: fill_mxfp4,
     Q.F16: lambda r, n, s: fill_float(r, n, s, Q.F16),
     Q.BF16: lambda r, n, s: fill_float(r, n, s, Q.BF16),
     Q.F32: lambda r, n, s: fill_float(r, n, s, Q.F32),
 }
+
+
+POOL_BYTES = 32 << 20
+pools: dict[tuple[Q, float], np.ndarray] = {}  # by type and spread: blocks [n][bytes]
 
 
 def matrix(rng: np.random.Generator, shape: tuple[int, ...], kind: Q, gain: float = 1.0) -> np.ndarray:
@@ -131,9 +146,17 @@ def matrix(rng: np.random.Generator, shape: tuple[int, ...], kind: Q, gain: floa
     length, width = gguf.GGML_QUANT_SIZES[kind]
     if shape[-1] % length:
         raise SystemExit(f"{kind.name} needs rows that are multiples of {length}, not {shape[-1]}")
-    n = int(np.prod(shape)) // length
-    data = FILL[kind](rng, n, gain / np.sqrt(shape[-1]))
-    return data.reshape(*shape[:-1], shape[-1] // length * width)
+    sigma = gain / np.sqrt(shape[-1])
+    if (kind, sigma) not in pools:
+        pools[kind, sigma] = FILL[kind](rng, POOL_BYTES // width, sigma)
+    pool = pools[kind, sigma]
+    out = np.empty((int(np.prod(shape)) // length, width), np.uint8)
+    step = len(pool) // 2
+    for at in range(0, len(out), step):
+        n = min(len(out) - at, step)
+        start = int(rng.integers(0, len(pool) - n + 1))
+        out[at : at + n] = pool[start : start + n]
+    return out.reshape(*shape[:-1], shape[-1] // length * width)
 
 
 # ---- the model
@@ -154,8 +177,9 @@ def more_bits(i: int, n: int) -> bool:
 
 
 def plan(s: Shape, mix: str) -> Iterator[Plan]:
-    pure = {"q4_k_m": Q.Q4_K}.get(mix) or Q[mix.upper()]
-    head = Q.Q6_K if mix in ("q4_k_m", "q4_k", "q4_0") else pure
+    pure = {"q4_k_m": Q.Q4_K, "mxfp4": Q.Q8_0}.get(mix) or Q[mix.upper()]
+    expert = Q.MXFP4 if mix == "mxfp4" else pure
+    head = Q.Q6_K if mix in ("q4_k_m", "q4_k", "q4_0", "iq4_nl") else pure
     yield Plan("token_embd.weight", (s.vocab, s.dim), head if s.tied else pure, gain=np.sqrt(s.dim) * 0.5)
     yield Plan("output_norm.weight", (s.dim,), Q.F32, norm=True)
     if not s.tied:
@@ -178,9 +202,10 @@ def plan(s: Shape, mix: str) -> Iterator[Plan]:
         yield Plan(b + "attn_output.weight", (s.dim, q), pure)
         yield Plan(b + "ffn_norm.weight", (s.dim,), Q.F32, norm=True)
         yield Plan(b + "ffn_gate_inp.weight", (s.experts, s.dim), Q.F32, gain=2.0)
-        yield Plan(b + "ffn_gate_exps.weight", (s.experts, s.ff, s.dim), pure)
-        yield Plan(b + "ffn_up_exps.weight", (s.experts, s.ff, s.dim), pure)
-        yield Plan(b + "ffn_down_exps.weight", (s.experts, s.dim, s.ff), finer)
+        yield Plan(b + "ffn_gate_exps.weight", (s.experts, s.ff, s.dim), expert)
+        yield Plan(b + "ffn_up_exps.weight", (s.experts, s.ff, s.dim), expert)
+        down = expert if mix == "mxfp4" else finer
+        yield Plan(b + "ffn_down_exps.weight", (s.experts, s.dim, s.ff), down)
         if s.arch == "qwen2moe":
             yield Plan(b + "ffn_gate_inp_shexp.weight", (s.dim,), Q.F32)
             yield Plan(b + "ffn_gate_shexp.weight", (4 * s.ff, s.dim), pure)
@@ -191,7 +216,7 @@ def plan(s: Shape, mix: str) -> Iterator[Plan]:
 def write_metadata(w: gguf.GGUFWriter, s: Shape, name: str, mix: str) -> None:
     w.add_type("model")
     w.add_name(name)
-    types = {"f32": "ALL_F32", "q4_k": "MOSTLY_Q4_K_S"}
+    types = {"f32": "ALL_F32", "q4_k": "MOSTLY_Q4_K_S", "mxfp4": "MOSTLY_MXFP4_MOE"}
     w.add_file_type(gguf.LlamaFileType[types.get(mix, "MOSTLY_" + mix.upper())])
     w.add_quantization_version(gguf.GGML_QUANT_VERSION)
     w.add_block_count(s.layers)
@@ -250,9 +275,7 @@ def main() -> None:
     )
     p.add_argument("out", type=Path)
     p.add_argument("--preset", choices=PRESETS, default="tiny")
-    p.add_argument(
-        "--type", default="q4_k_m", choices=["q4_k_m", "q4_k", "q4_0", "q8_0", "q6_k", "f16", "bf16", "f32"]
-    )
+    p.add_argument("--type", default="q4_k_m", choices=MIXES)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--arch", choices=ARCHES)
     for f in fields(Shape):
