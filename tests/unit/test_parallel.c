@@ -104,11 +104,14 @@ static void check_work(moe__team *t, uint32_t n_runs, uint32_t n_rounds)
     work w;
     memset(&w, 0, sizeof w);
     w.n_rounds = n_rounds;
-    for (uint32_t i = 0; i < n_runs; i++) assert_int_equal(moe__team_run(t, do_work, &w), MOE_OK);
-    assert_true(w.n_seen >= 1 && w.n_seen <= moe__team_size(t));
+    for (uint32_t i = 0; i < n_runs; i++) {
+        memset(w.sum, 0, sizeof w.sum); /* how many take part may change from run to run */
+        assert_int_equal(moe__team_run(t, do_work, &w), MOE_OK);
+        assert_true(w.n_seen >= 1 && w.n_seen <= moe__team_size(t));
+        for (uint32_t k = 1; k < w.n_seen; k++) assert_int_equal(w.sum[k], w.sum[0]);
+    }
     for (uint32_t i = 0; i < MAX_N; i++) assert_int_equal(w.n_bad[i], 0);
     for (uint32_t i = 0; i < N_CHUNKS; i++) assert_int_equal(w.taken[i], n_runs * n_rounds);
-    for (uint32_t i = 1; i < w.n_seen; i++) assert_int_equal(w.sum[i], w.sum[0]);
 }
 
 static int serial_build(void) { return strcmp(moe__parallel_name(), "serial") == 0; }
@@ -158,7 +161,8 @@ static void test_stragglers(void **state)
     assert_int_equal(moe__team_create(&t, &heap, 2, NULL), MOE_OK);
     if (strcmp(moe__parallel_name(), "pool") != 0 || t->n_most < 2) {
         moe__team_free(t);
-        skip();
+        printf("# skipped: %s: needs the pool and two CPUs\n", __func__);
+        return;
     }
     for (int i = 0; i < 100 && s.n_seen != 1; i++) assert_int_equal(moe__team_run(t, straggle, &s), MOE_OK);
     assert_int_equal(s.n_seen, 1);
@@ -206,7 +210,8 @@ static void test_changing_members(void **state)
     assert_int_equal(moe__team_create(&t, &heap, 6, NULL), MOE_OK);
     if (serial_build()) {
         moe__team_free(t);
-        skip();
+        printf("# skipped: %s: needs threads\n", __func__);
+        return;
     }
     for (uint32_t i = 0; i < 10 * N_RUNS; i++) {
         noise = noise * 1664525u + 1013904223u;
@@ -411,6 +416,7 @@ static void test_fork(void **state)
         return;
     }
     assert_int_equal(moe__team_create(&t, &heap, 2, NULL), MOE_OK);
+    t->n_most = t->n_now = t->n; /* with one CPU too */
     assert_int_equal(moe__team_run(t, count_member, seen), MOE_OK);
     const pid_t child = fork();
     assert_true(child >= 0);
@@ -420,6 +426,7 @@ static void test_fork(void **state)
         moe__team_free(t);
         if (!pool) _exit(bad); /* GNU OpenMP itself does not survive fork */
         bad |= moe__team_create(&own, &heap, 2, NULL) != MOE_OK;
+        own->n_most = own->n_now = own->n;
         bad |= moe__team_run(own, count_member, seen) != MOE_OK;
         moe__team_free(own);
         _exit(bad || seen[0] != 2 || seen[1] != 2);
