@@ -121,6 +121,7 @@
 #include "kv/cell.c"
 #include "kv/kv.c"
 #include "kv/shift.c"
+#include "attn/attend.c"
 #include "attn/attn.c"
 #include "route/router.c"
 #include "route/setup.c"

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mathx.h"
+#include "kv/cell.h"
 
 void moe__attn_turn(const moe__attn *a, size_t i)
 {
@@ -38,19 +39,12 @@ static void finish(const moe__attn *a, float *x, uint32_t n_heads, const float *
     }
 }
 
-static void store(const moe__kernels *k, void *dst, const float *x, size_t n, int type)
-{
-    if (type == MOE_TYPE_F32)
-        memcpy(dst, x, n * sizeof *x);
-    else
-        k->to_f16(dst, x, n);
-}
 
-void moe__attn_prepare(const moe__attn *a, uint32_t layer, size_t i)
+static void prepare_row(const moe__attn *a, uint32_t layer, size_t i)
 {
     const moe__hparams *h = &a->m->hp;
     const moe__layer *l = &a->m->layers[layer];
-    const moe__place at = a->place[i];
+    const moe__kv_place at = moe__kv_at(a->kv, layer, a->place[i].seq, a->place[i].pos);
     const float *cs = a->turn + i * h->n_rot;
     float *q = a->q + i * h->n_heads * h->dim_head_k, *k = a->k + i * a->kv->width_k,
           *v = a->v + i * a->kv->width_v;
@@ -62,107 +56,90 @@ void moe__attn_prepare(const moe__attn *a, uint32_t layer, size_t i)
     if (h->clamp_qkv > 0)
         for (uint32_t j = 0; j < a->kv->width_v; j++)
             v[j] = v[j] > h->clamp_qkv ? h->clamp_qkv : v[j] < -h->clamp_qkv ? -h->clamp_qkv : v[j];
-    store(&a->m->k, moe__kv_k(a->kv, layer, at.seq, at.pos), k, a->kv->width_k, a->kv->type_k);
-    store(&a->m->k, moe__kv_v(a->kv, layer, at.seq, at.pos), v, a->kv->width_v, a->kv->type_v);
+    moe__kv_store_k(a->kv, &a->m->k, at, k);
+    moe__kv_store_v(a->kv, &a->m->k, at, v);
 }
 
-size_t moe__attn_scratch(const moe__hparams *h)
+void moe__attn_prepare(const moe__attn *a, uint32_t layer, size_t i)
 {
-    return (size_t)(h->n_heads / h->n_heads_kv) * (MOE_ATTN_CHUNK + 2) + h->dim_head_v;
+    for (size_t row = a->run[i]; row < a->run[i + 1]; row++) prepare_row(a, layer, row);
 }
 
-/* One (row, KV head): the query heads of the group with their running softmax. */
-typedef struct group {
-    const moe__attn *a;
-    uint32_t layer, seq, kv_head, n; /* n query heads */
-    const float *q;                  /* [n][dim_head_k] */
-    float *score;                    /* [n][MOE_ATTN_CHUNK] of the chunk at hand */
-    float *acc;                      /* [n][dim_head_v] weighted values so far */
-    float *max, *sum;                /* [n] */
-    float *part;                     /* [dim_head_v] values of the chunk at hand */
-} group;
+/* ---- sharing out ---- */
 
-/* q . k for positions first .. end-1 of one chunk, page by page: each key serves all heads of the group. */
-static void scores(const group *t, uint32_t first, uint32_t end)
+#define ITEMS_WHOLE 4u  /* items per thread, at least: smaller tiles if need be */
+#define ITEMS_CUT   32u /* items per thread that cutting tiles into chunks aims at */
+
+static uint32_t chunks_of(uint32_t n_pos) { return (n_pos + MOE_ATTN_CHUNK - 1) / MOE_ATTN_CHUNK; }
+
+void moe__attn_carve(moe__attn *a, moe__carve *c, const moe__hparams *h, uint32_t n_rows, uint32_t n_seq,
+                     uint32_t n_ctx)
 {
-    const moe__kv *kv = t->a->kv;
-    const moe__kernels *k = &t->a->m->k;
-    const uint32_t dim = t->a->m->hp.dim_head_k;
-    for (uint32_t p = first; p < end; p += MOE_KV_PAGE) {
-        const uint32_t n = end - p < MOE_KV_PAGE ? end - p : MOE_KV_PAGE;
-        const void *keys =
-            (const char *)moe__kv_k(kv, t->layer, t->seq, p) + (size_t)t->kv_head * dim * kv->size_k;
-        for (uint32_t j = 0; j < t->n; j++) {
-            float *s = t->score + (size_t)j * MOE_ATTN_CHUNK + (p - first);
-            if (kv->type_k == MOE_TYPE_F32)
-                k->attn_qk_f32(s, t->q + j * dim, keys, kv->width_k, n, dim);
-            else
-                k->attn_qk_f16(s, t->q + j * dim, keys, kv->width_k, n, dim);
+    const uint64_t more = n_seq - 1 < 31 ? n_seq - 1 : 31; /* sequences may share positions: not for all */
+    MOE_CARVE(c, a->run, (uint64_t)n_rows + 1);
+    MOE_CARVE(c, a->tile, n_rows);
+    MOE_CARVE(c, a->done, (uint64_t)n_rows * h->n_heads_kv);
+    a->n_parts = n_ctx > MOE_ATTN_CHUNK ? (size_t)((chunks_of(n_ctx) + more) * h->n_heads) : 0;
+    a->part = moe__carve_take(c, a->n_parts, moe__attn_row_floats(h) * sizeof(float));
+}
+
+/* Runs end where sixteen positions end: these share cache lines, which one thread should write. */
+static void share_runs(moe__attn *a, uint32_t n_rows)
+{
+    const moe__place *p = a->place;
+    a->n_runs = 0;
+    for (uint32_t i = 0; i < n_rows; i++)
+        if (i == 0 || p[i].seq != p[i - 1].seq || p[i].pos != p[i - 1].pos + 1 || p[i].pos % MOE_K_TILE == 0)
+            a->run[a->n_runs++] = i;
+    a->run[a->n_runs] = n_rows;
+}
+
+static void make_tiles(moe__attn *a, uint32_t n_rows, uint32_t rows)
+{
+    const moe__place *p = a->place;
+    a->n_tiles = 0;
+    for (uint32_t end = n_rows, i = n_rows; i-- > 0;) /* from the back: the longest first */
+        if (i == 0 || p[i].seq != p[i - 1].seq || p[i].pos != p[i - 1].pos + 1 || end - i == rows) {
+            a->tile[a->n_tiles++] =
+                (moe__attn_tile){.first = i, .n = end - i, .n_chunks = chunks_of(p[end - 1].pos + 1), .n_spans = 1};
+            end = i;
         }
-    }
 }
 
-/* part = sum over the chunk of exponential times value, for head j. */
-static void values(const group *t, uint32_t first, uint32_t end, uint32_t j)
-{
-    const moe__kv *kv = t->a->kv;
-    const moe__kernels *k = &t->a->m->k;
-    const uint32_t dim = t->a->m->hp.dim_head_v;
-    memset(t->part, 0, dim * sizeof *t->part);
-    for (uint32_t p = first; p < end; p += MOE_KV_PAGE) {
-        const uint32_t n = end - p < MOE_KV_PAGE ? end - p : MOE_KV_PAGE;
-        const void *v =
-            (const char *)moe__kv_v(kv, t->layer, t->seq, p) + (size_t)t->kv_head * dim * kv->size_v;
-        const float *s = t->score + (size_t)j * MOE_ATTN_CHUNK + (p - first);
-        if (kv->type_v == MOE_TYPE_F32)
-            k->attn_av_f32(t->part, s, v, kv->width_v, n, dim);
-        else
-            k->attn_av_f16(t->part, s, v, kv->width_v, n, dim);
-    }
-}
-
-/* Adds head j's chunk to what is there: both sides are brought to the larger maximum. */
-static void merge(const group *t, uint32_t j, float max, float sum)
-{
-    const moe__kernels *k = &t->a->m->k;
-    const uint32_t dim = t->a->m->hp.dim_head_v;
-    const float top = max > t->max[j] ? max : t->max[j];
-    const float from[2] = {t->max[j] - top, max - top};
-    float by[2];
-    k->exp(by, from, 2);
-    k->scale(t->acc + (size_t)j * dim, by[0], dim);
-    k->axpy(t->acc + (size_t)j * dim, by[1], t->part, dim);
-    t->sum[j] = t->sum[j] * by[0] + sum * by[1];
-    t->max[j] = top;
-}
-
-void moe__attn_row(const moe__attn *a, uint32_t layer, size_t i, uint32_t g, float *out, float *scratch)
+/* Cuts tiles into spans of chunks if there is room for their results. */
+static void cut_tiles(moe__attn *a, uint32_t n_threads)
 {
     const moe__hparams *h = &a->m->hp;
-    const uint32_t n = h->n_heads / h->n_heads_kv, dim = h->dim_head_v, n_pos = a->place[i].pos + 1;
-    group t = {.a = a, .layer = layer, .seq = a->place[i].seq, .kv_head = g, .n = n};
-    t.q = a->q + (i * h->n_heads + (size_t)g * n) * h->dim_head_k;
-    t.score = scratch;
-    t.acc = out;
-    t.max = scratch + (size_t)n * MOE_ATTN_CHUNK;
-    t.sum = t.max + n;
-    t.part = t.sum + n;
-    for (uint32_t first = 0; first < n_pos; first += MOE_ATTN_CHUNK) {
-        const uint32_t end = n_pos - first < MOE_ATTN_CHUNK ? n_pos : first + MOE_ATTN_CHUNK;
-        scores(&t, first, end);
-        for (uint32_t j = 0; j < n; j++) {
-            float sum;
-            const float max =
-                a->m->k.attn_exp(t.score + (size_t)j * MOE_ATTN_CHUNK, a->m->attn_scale, end - first, &sum);
-            values(&t, first, end, j);
-            if (first == 0) { /* the first chunk is the running state itself */
-                memcpy(t.acc + (size_t)j * dim, t.part, dim * sizeof *t.part);
-                t.max[j] = max;
-                t.sum[j] = sum;
-            } else {
-                merge(&t, j, max, sum);
-            }
-        }
+    const uint32_t group = h->n_heads / h->n_heads_kv;
+    size_t n_parts = 0, n_chunks = 0, item = 0;
+    for (uint32_t i = 0; i < a->n_tiles; i++) {
+        moe__attn_tile *t = &a->tile[i];
+        t->part = n_parts;
+        n_chunks += t->n_chunks;
+        n_parts += (size_t)t->n_chunks * t->n * group * h->n_heads_kv;
     }
-    for (uint32_t j = 0; j < n; j++) a->m->k.scale(out + (size_t)j * dim, 1.0f / t.sum[j], dim);
+    if (n_parts > a->n_parts || n_chunks == a->n_tiles) return;
+    const size_t span = n_chunks * h->n_heads_kv / ((size_t)ITEMS_CUT * n_threads);
+    a->span = span < 1 ? 1 : span < UINT32_MAX ? (uint32_t)span : UINT32_MAX;
+    for (uint32_t i = 0; i < a->n_tiles; i++) {
+        moe__attn_tile *t = &a->tile[i];
+        t->item = item;
+        t->n_spans = (t->n_chunks - 1) / a->span + 1;
+        item += (size_t)t->n_spans * h->n_heads_kv;
+        for (uint32_t g = 0; g < h->n_heads_kv; g++)
+            atomic_init(&a->done[(size_t)i * h->n_heads_kv + g], 0);
+    }
+    a->n_items = item;
+}
+
+void moe__attn_begin(moe__attn *a, uint32_t n_rows, uint32_t n_threads)
+{
+    const uint32_t n_kv = a->m->hp.n_heads_kv;
+    uint32_t rows = moe__attn_tile_rows(&a->m->hp);
+    share_runs(a, n_rows);
+    while (rows > 4 && (uint64_t)(n_rows / rows + 1) * n_kv < (uint64_t)ITEMS_WHOLE * n_threads) rows /= 2;
+    make_tiles(a, n_rows, rows);
+    a->span = 0;
+    a->n_items = (size_t)a->n_tiles * n_kv;
+    if (a->n_items < (size_t)ITEMS_CUT / 2 * n_threads) cut_tiles(a, n_threads);
 }

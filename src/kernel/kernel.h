@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernel/kv_tile.h"
 #include "quant/types.h"
 
 /* y[c * ldy + r] = dot(weight row r, activation row c), r < n_rows, c < n_cols. */
@@ -33,6 +34,42 @@ typedef struct moe__gemm {
 } moe__gemm;
 
 typedef void (*moe__gemm_fn)(const moe__gemm *g);
+
+/* Attention over positions of one KV head: keys and values as kv_tile.h lays them out. `ahead` is memory that the
+ * caller will read next, about as much as this call reads, or NULL. */
+typedef struct moe__attn_qk { /* s[c][p] = q[c] . k[p] for the positions of n_tiles tiles */
+    float *s;
+    size_t lds; /* floats between rows of scores */
+    const void *q;
+    size_t q_bytes; /* between queries: dim floats, or dim/32 moe__act32 where keys are quantised */
+    const void *k;
+    size_t n_q, n_tiles, dim; /* dim % 32 == 0 where keys are quantised */
+    const void *ahead;
+} moe__attn_qk;
+
+typedef struct moe__attn_av { /* y[c] += sum of p[c][i] v[i] over n positions */
+    float *y;
+    size_t ldy; /* floats between rows of sums */
+    const void *p;
+    size_t p_bytes; /* between rows of weights: n floats, or what moe__attn_weigh makes of them */
+    const void *v;
+    size_t n_q, n, dim; /* n % 32 == 0 and dim % 32 == 0 where values are quantised */
+    const void *ahead;
+} moe__attn_av;
+
+/*
+ * Weights for quantised values: row c has, for each tile of 32 positions and each block of 32 elements, a
+ * moe__act32 of p[c][i] d[i], for the first n[c] of n_tiles * 32 positions, and zeros behind.
+ */
+typedef struct moe__attn_weights {
+    moe__act32 *w; /* [n_q][n_tiles][dim/32] */
+    const float *p;
+    size_t ldp; /* floats between rows of p */
+    const void *v;
+    size_t tile_bytes; /* of the values */
+    const uint32_t *n; /* [n_q] */
+    size_t n_q, n_tiles, dim;
+} moe__attn_weights;
 
 typedef struct moe__kernels {
 #define MOE_KERNEL(name, ret, args, doc) ret (*name) args;

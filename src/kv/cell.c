@@ -1,74 +1,261 @@
 /* SPDX-License-Identifier: MIT */
-/* See cell.h. */
+/* See cell.h; the layout is in kernel/kv_tile.h. Rows pass in parts of PART elements, heads one by one. */
 #include "kv/cell.h"
 
 #include <string.h>
 
-static uint8_t *cell_k(const moe__kv *kv, moe__kv_place p)
+#include "quant/blocks.h"
+
+#define PART 64u /* elements: two blocks */
+
+static uint32_t part_of(uint32_t d, uint32_t dim) { return dim - d < PART ? dim - d : PART; }
+
+/* ---- rounding: a part of a row to the bytes of its type in a file ---- */
+
+static void encode_q8_0(const moe__kernels *k, uint8_t *dst, const float *x, size_t n)
 {
-    return kv->k + (((size_t)p.layer * kv->n_pages + p.page) * MOE_KV_PAGE + p.at) * kv->width_k * kv->size_k;
+    moe__act32 b[PART / 32];
+    k->act_q8_32(b, x, n);
+    for (size_t i = 0; i < n / 32; i++) {
+        moe__q8_0 q;
+        q.d = moe__to_le_f16(b[i].d);
+        memcpy(q.qs, b[i].q, sizeof q.qs);
+        memcpy(dst + i * sizeof q, &q, sizeof q);
+    }
 }
 
-static uint8_t *cell_v(const moe__kv *kv, moe__kv_place p)
+/* d = the element farthest from zero / -8, so that this one is met exactly; q = x / d rounded. */
+static void encode_q4_0(uint8_t *dst, const float *x, size_t n)
 {
-    return kv->v + (((size_t)p.layer * kv->n_pages + p.page) * MOE_KV_PAGE + p.at) * kv->width_v * kv->size_v;
+    for (; n; n -= 32, x += 32, dst += sizeof(moe__q4_0)) {
+        moe__q4_0 b;
+        float top = 0.0f;
+        uint8_t q[32];
+        for (int i = 0; i < 32; i++) top = (x[i] < 0 ? -x[i] : x[i]) > (top < 0 ? -top : top) ? x[i] : top;
+        const float d = top / -8.0f, by = top < -1e-30f || top > 1e-30f ? -8.0f / top : 0.0f;
+        b.d = moe__to_le_f16(d);
+        for (int i = 0; i < 32; i++) {
+            const float t = x[i] * by + 8.5f;
+            q[i] = t > 0.0f ? (uint8_t)(t < 15.0f ? t : 15.0f) : 0; /* NaN: 0 */
+        }
+        for (int i = 0; i < 16; i++) b.qs[i] = (uint8_t)(q[i] | q[i + 16] << 4);
+        memcpy(dst, &b, sizeof b);
+    }
 }
 
-static void load_cell(float *row, const uint8_t *cell, int type, size_t n)
+static void encode(const moe__kernels *k, int type, uint8_t *dst, const float *x, size_t n)
 {
-    const moe__type *t = moe__type_get(type);
-    t->dequant(cell, row, n);
-}
-
-static void store_cell(const moe__kernels *k, uint8_t *cell, const float *row, int type, size_t n)
-{
-    if (type == MOE_TYPE_F32)
-        memcpy(cell, row, n * sizeof *row);
+    if (type == MOE_TYPE_Q8_0)
+        encode_q8_0(k, dst, x, n);
+    else if (type == MOE_TYPE_Q4_0)
+        encode_q4_0(dst, x, n);
     else
-        k->to_f16((uint16_t *)(void *)cell, row, n);
+        moe__type_get(type)->quantize(x, dst, n, NULL);
 }
+
+/* ---- between the bytes of a part and the tiles; put != 0: into the tiles ---- */
+
+static void swap_float(uint8_t *tile, uint8_t *cell, size_t bytes, int put)
+{
+    uint16_t h;
+    uint32_t w;
+    if (bytes == 2) {
+        if (put) {
+            h = (uint16_t)(cell[0] | cell[1] << 8);
+            memcpy(tile, &h, 2);
+        } else {
+            memcpy(&h, tile, 2);
+            cell[0] = (uint8_t)h;
+            cell[1] = (uint8_t)(h >> 8);
+        }
+    } else if (put) {
+        w = (uint32_t)cell[0] | (uint32_t)cell[1] << 8 | (uint32_t)cell[2] << 16 | (uint32_t)cell[3] << 24;
+        memcpy(tile, &w, 4);
+    } else {
+        memcpy(&w, tile, 4);
+        for (int i = 0; i < 4; i++) cell[i] = (uint8_t)(w >> 8 * i);
+    }
+}
+
+/* Elements d .. d+n-1 of a key; tile: its sixteen positions, lane: which. */
+static void swap_k(int type, uint8_t *tile, uint32_t lane, uint32_t dim, uint32_t d, uint32_t n, uint8_t *cell, int put)
+{
+    if (type != MOE_TYPE_Q8_0 && type != MOE_TYPE_Q4_0) {
+        const size_t bytes = type == MOE_TYPE_F32 ? 4 : 2;
+        for (uint32_t i = 0; i < n; i++)
+            swap_float(tile + ((size_t)(d + i) * MOE_K_TILE + lane) * bytes, cell + i * bytes, bytes, put);
+        return;
+    }
+    const int q8 = type == MOE_TYPE_Q8_0, fours = q8 ? 8 : 4;
+    const size_t block = (size_t)fours * MOE_K_TILE * 4;
+    for (uint32_t b = d / 32; b < (d + n) / 32; b++, cell += 2 + 4 * fours) {
+        uint8_t *q = tile + moe__k_tile_scales(dim) + b * block + 4 * lane;
+        swap_float(tile + 2 * (b * MOE_K_TILE + lane), cell, 2, put);
+        for (int v = 0; v < fours; v++, q += 4 * MOE_K_TILE)
+            for (int i = 0; i < 4; i++) {
+                uint8_t *c = cell + 2 + 4 * v + i; /* the nibbles of a byte are those of the file */
+                if (put)
+                    q[i] = q8 ? *c ^ 0x80u : *c;
+                else
+                    *c = q8 ? q[i] ^ 0x80u : q[i];
+            }
+    }
+}
+
+/* Position `lane` of a tile of quantised values; q4: it has half of each byte. */
+static void swap_q8_v(uint8_t *q, uint8_t *cell, int put)
+{
+    for (int i = 0; i < 32; i++) {
+        if (put)
+            q[4 * i] = cell[i] ^ 0x80u;
+        else
+            cell[i] = q[4 * i] ^ 0x80u;
+    }
+}
+
+static void swap_q4_v(uint8_t *q, int high, uint8_t *cell, int put)
+{
+    const int by = high ? 4 : 0;
+    for (int i = 0; i < 32; i++) {
+        uint8_t *at = q + 4 * i, *c = cell + i % 16;
+        const int far = i / 16 * 4; /* in the file element i + 16 has the high half */
+        if (put)
+            *at = (uint8_t)((*at & (high ? 15 : 0xf0)) | (*c >> far & 15) << by);
+        else
+            *c = (uint8_t)(far ? *c | (*at >> by & 15) << 4 : *at >> by & 15);
+    }
+}
+
+static void swap_v(int type, uint8_t *page, size_t tile_bytes, uint32_t at, uint32_t dim, uint32_t d, uint32_t n,
+                   uint8_t *cell, int put)
+{
+    if (type != MOE_TYPE_Q8_0 && type != MOE_TYPE_Q4_0) {
+        const size_t bytes = type == MOE_TYPE_F32 ? 4 : 2;
+        for (uint32_t i = 0; i < n; i++)
+            swap_float(page + ((size_t)at * dim + d + i) * bytes, cell + i * bytes, bytes, put);
+        return;
+    }
+    uint8_t *tile = page + at / MOE_V_TILE * tile_bytes, *q = tile + moe__v_tile_scales(dim);
+    const uint32_t lane = at % MOE_V_TILE;
+    for (uint32_t b = d / 32; b < (d + n) / 32; b++) {
+        swap_float(tile + 2 * (b * MOE_V_TILE + lane), cell, 2, put);
+        if (type == MOE_TYPE_Q8_0) {
+            swap_q8_v(q + (size_t)lane / 4 * 4 * dim + (size_t)b * 128 + lane % 4, cell + 2, put);
+            cell += sizeof(moe__q8_0);
+        } else {
+            swap_q4_v(q + (size_t)lane / 8 * 4 * dim + (size_t)b * 128 + lane % 4, lane / 4 % 2, cell + 2, put);
+            cell += sizeof(moe__q4_0);
+        }
+    }
+}
+
+/* ---- one part of a head ---- */
+
+static void part_k(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, uint32_t n, uint8_t *cell, int put)
+{
+    swap_k(kv->type_k, moe__kv_page_k(kv, p.layer, h, p.page) + p.at / MOE_K_TILE * kv->tile_k, p.at % MOE_K_TILE,
+           kv->dim_k, d, n, cell, put);
+}
+
+static void part_v(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, uint32_t n, uint8_t *cell, int put)
+{
+    swap_v(kv->type_v, moe__kv_page_v(kv, p.layer, h, p.page), kv->tile_v, p.at, kv->dim_v, d, n, cell, put);
+}
+
+#define EACH_PART(dim, n) \
+    for (uint32_t h = 0; h < kv->n_heads; h++) \
+        for (uint32_t d = 0, n; d < (dim) && (n = part_of(d, dim)) > 0; d += n)
 
 void moe__kv_load_k(const moe__kv *kv, moe__kv_place at, float *row)
 {
-    load_cell(row, cell_k(kv, at), kv->type_k, kv->width_k);
+    const moe__type *t = moe__type_get(kv->type_k);
+    uint8_t cell[4 * PART];
+    EACH_PART(kv->dim_k, n)
+    {
+        part_k(kv, at, h, d, n, cell, 0);
+        t->dequant(cell, row + (size_t)h * kv->dim_k + d, n);
+    }
 }
 
 void moe__kv_load_v(const moe__kv *kv, moe__kv_place at, float *row)
 {
-    load_cell(row, cell_v(kv, at), kv->type_v, kv->width_v);
+    const moe__type *t = moe__type_get(kv->type_v);
+    uint8_t cell[4 * PART];
+    EACH_PART(kv->dim_v, n)
+    {
+        part_v(kv, at, h, d, n, cell, 0);
+        t->dequant(cell, row + (size_t)h * kv->dim_v + d, n);
+    }
 }
 
 void moe__kv_store_k(moe__kv *kv, const moe__kernels *k, moe__kv_place at, const float *row)
 {
-    store_cell(k, cell_k(kv, at), row, kv->type_k, kv->width_k);
+    uint8_t cell[4 * PART];
+    EACH_PART(kv->dim_k, n)
+    {
+        encode(k, kv->type_k, cell, row + (size_t)h * kv->dim_k + d, n);
+        part_k(kv, at, h, d, n, cell, 1);
+    }
 }
 
 void moe__kv_store_v(moe__kv *kv, const moe__kernels *k, moe__kv_place at, const float *row)
 {
-    store_cell(k, cell_v(kv, at), row, kv->type_v, kv->width_v);
+    uint8_t cell[4 * PART];
+    EACH_PART(kv->dim_v, n)
+    {
+        encode(k, kv->type_v, cell, row + (size_t)h * kv->dim_v + d, n);
+        part_v(kv, at, h, d, n, cell, 1);
+    }
 }
+
+static size_t cell_bytes(int type, uint32_t n) { return (size_t)moe__type_bytes(moe__type_get(type), n); }
 
 void moe__kv_get_k(const moe__kv *kv, moe__kv_place at, uint8_t *cell)
 {
-    memcpy(cell, cell_k(kv, at), kv->cell_k);
+    EACH_PART(kv->dim_k, n)
+    {
+        part_k(kv, at, h, d, n, cell, 0);
+        cell += cell_bytes(kv->type_k, n);
+    }
 }
 
 void moe__kv_get_v(const moe__kv *kv, moe__kv_place at, uint8_t *cell)
 {
-    memcpy(cell, cell_v(kv, at), kv->cell_v);
+    EACH_PART(kv->dim_v, n)
+    {
+        part_v(kv, at, h, d, n, cell, 0);
+        cell += cell_bytes(kv->type_v, n);
+    }
 }
 
 void moe__kv_put_k(moe__kv *kv, moe__kv_place at, const uint8_t *cell)
 {
-    memcpy(cell_k(kv, at), cell, kv->cell_k);
+    uint8_t part[4 * PART];
+    EACH_PART(kv->dim_k, n)
+    {
+        memcpy(part, cell, cell_bytes(kv->type_k, n));
+        part_k(kv, at, h, d, n, part, 1);
+        cell += cell_bytes(kv->type_k, n);
+    }
 }
 
 void moe__kv_put_v(moe__kv *kv, moe__kv_place at, const uint8_t *cell)
 {
-    memcpy(cell_v(kv, at), cell, kv->cell_v);
+    uint8_t part[4 * PART];
+    EACH_PART(kv->dim_v, n)
+    {
+        memcpy(part, cell, cell_bytes(kv->type_v, n));
+        part_v(kv, at, h, d, n, part, 1);
+        cell += cell_bytes(kv->type_v, n);
+    }
 }
 
 void moe__kv_move_v(moe__kv *kv, moe__kv_place from, moe__kv_place to)
 {
-    memcpy(cell_v(kv, to), cell_v(kv, from), kv->cell_v);
+    uint8_t cell[4 * PART];
+    EACH_PART(kv->dim_v, n)
+    {
+        part_v(kv, from, h, d, n, cell, 0);
+        part_v(kv, to, h, d, n, cell, 1);
+    }
 }

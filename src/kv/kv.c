@@ -5,6 +5,14 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "kernel/kv_tile.h"
+#include "quant/types.h"
+
+int moe__kv_takes(int type)
+{
+    return type == MOE_TYPE_F32 || type == MOE_TYPE_F16 || type == MOE_TYPE_BF16 || type == MOE_TYPE_Q8_0 ||
+           type == MOE_TYPE_Q4_0;
+}
 
 void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n_seq, int type_k, int type_v)
 {
@@ -13,22 +21,28 @@ void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n
     kv->n_seq = n_seq;
     kv->n_pages = (n_ctx + MOE_KV_PAGE - 1) / MOE_KV_PAGE + n_seq -
                   1; /* each further sequence may leave a page half empty */
+    kv->n_heads = h->n_heads_kv;
+    kv->dim_k = h->dim_head_k;
+    kv->dim_v = h->dim_head_v;
     kv->width_k = h->n_heads_kv * h->dim_head_k;
     kv->width_v = h->n_heads_kv * h->dim_head_v;
     kv->type_k = type_k;
     kv->type_v = type_v;
-    kv->size_k = type_k == MOE_TYPE_F32 ? 4 : 2;
-    kv->size_v = type_v == MOE_TYPE_F32 ? 4 : 2;
-    kv->cell_k = kv->width_k * kv->size_k;
-    kv->cell_v = kv->width_v * kv->size_v;
+    kv->cell_k = (uint32_t)moe__type_bytes(moe__type_get(type_k), kv->width_k);
+    kv->cell_v = (uint32_t)moe__type_bytes(moe__type_get(type_v), kv->width_v);
+    /* tiles hold the same numbers in another order */
+    kv->tile_k = (size_t)moe__type_bytes(moe__type_get(type_k), kv->dim_k) * MOE_K_TILE;
+    kv->tile_v = (size_t)moe__type_bytes(moe__type_get(type_v), kv->dim_v) * MOE_V_TILE;
+    kv->page_k = kv->tile_k * (MOE_KV_PAGE / MOE_K_TILE);
+    kv->page_v = kv->tile_v * (MOE_KV_PAGE / MOE_V_TILE);
 }
 
 void moe__kv_carve(moe__kv *kv, moe__carve *c)
 {
-    const uint64_t rows = (uint64_t)kv->n_layers * kv->n_pages *
-                          MOE_KV_PAGE; /* < 2^10 * 2^27: the products below are checked */
-    kv->k = moe__carve_take(c, rows, (uint64_t)kv->width_k * kv->size_k);
-    kv->v = moe__carve_take(c, rows, (uint64_t)kv->width_v * kv->size_v);
+    const uint64_t n = (uint64_t)kv->n_layers * kv->n_heads *
+                       kv->n_pages; /* < 2^10 * 2^12 * 2^25: the products below are checked */
+    kv->k = moe__carve_take(c, n, kv->page_k);
+    kv->v = moe__carve_take(c, n, kv->page_v);
     MOE_CARVE(c, kv->token, (uint64_t)kv->n_pages * MOE_KV_PAGE);
     MOE_CARVE(c, kv->refs, kv->n_pages);
     MOE_CARVE(c, kv->free_page, kv->n_pages);
@@ -51,16 +65,14 @@ static void drop_page(moe__kv *kv, uint32_t page)
     if (--kv->refs[page] == 0) kv->free_page[kv->n_free++] = page;
 }
 
-/* Copies a page's first n positions in all layers. */
+/* Copies a page in all layers, of its tokens the first n: what else is in the tiles is not looked at. */
 static void copy_page(moe__kv *kv, uint32_t from, uint32_t to, uint32_t n)
 {
-    const size_t page_k = (size_t)MOE_KV_PAGE * kv->width_k * kv->size_k,
-                 page_v = (size_t)MOE_KV_PAGE * kv->width_v * kv->size_v;
-    for (uint32_t l = 0; l < kv->n_layers; l++) {
-        const size_t base = (size_t)l * kv->n_pages;
-        memcpy(kv->k + (base + to) * page_k, kv->k + (base + from) * page_k, page_k / MOE_KV_PAGE * n);
-        memcpy(kv->v + (base + to) * page_v, kv->v + (base + from) * page_v, page_v / MOE_KV_PAGE * n);
-    }
+    for (uint32_t l = 0; l < kv->n_layers; l++)
+        for (uint32_t h = 0; h < kv->n_heads; h++) {
+            memcpy(moe__kv_page_k(kv, l, h, to), moe__kv_page_k(kv, l, h, from), kv->page_k);
+            memcpy(moe__kv_page_v(kv, l, h, to), moe__kv_page_v(kv, l, h, from), kv->page_v);
+        }
     memcpy(kv->token + (size_t)to * MOE_KV_PAGE, kv->token + (size_t)from * MOE_KV_PAGE,
            n * sizeof *kv->token);
 }

@@ -25,12 +25,14 @@ typedef struct moe__kv_change {
 } moe__kv_change;
 
 typedef struct moe__kv {
-    uint32_t n_layers, n_pages, n_seq;
-    uint32_t width_k, width_v; /* elements of one position in one layer: kv heads * head width */
-    int type_k, type_v;        /* MOE_TYPE_F16 or MOE_TYPE_F32 */
-    uint32_t size_k, size_v;   /* bytes of an element */
+    uint32_t n_layers, n_heads, n_pages, n_seq;
+    uint32_t dim_k, dim_v;     /* elements of one head */
+    uint32_t width_k, width_v; /* of all heads of one position in one layer */
+    int type_k, type_v;        /* MOE_TYPE_F32, F16, BF16, Q8_0 or Q4_0 */
     uint32_t cell_k, cell_v;   /* bytes of one position in one layer, as cell.h gives them out */
-    uint8_t *k, *v;            /* [n_layers][n_pages][MOE_KV_PAGE][width] */
+    size_t tile_k, tile_v;     /* bytes of 16 positions of a key head; of 32 of a quantised value head (kv_tile.h) */
+    size_t page_k, page_v;     /* bytes of one head's page */
+    uint8_t *k, *v;            /* [n_layers][n_heads][n_pages] pages of one head */
     moe_token *token;          /* [n_pages][MOE_KV_PAGE] */
     uint32_t *refs;            /* [n_pages] how many sequences use a page */
     uint32_t *free_page;       /* [n_free] stack */
@@ -41,6 +43,8 @@ typedef struct moe__kv {
     uint32_t n_journal;
 } moe__kv;
 
+/* Whether a cache may have this type. */
+int moe__kv_takes(int type);
 /* Fills the sizes; n_ctx positions always fit, however they are spread over n_seq unshared sequences. */
 void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n_seq, int type_k, int type_v);
 /* Takes the arrays from c; called once to count and once for real (see base/carve.h). */
@@ -69,19 +73,15 @@ static inline uint32_t moe__kv_page(const moe__kv *kv, uint32_t q, uint32_t pos)
     return kv->table[(size_t)q * kv->n_pages + pos / MOE_KV_PAGE];
 }
 
-/* Keys (values) of one layer at a position; the rest of its page follows, width elements apart. */
-static inline void *moe__kv_k(const moe__kv *kv, uint32_t layer, uint32_t q, uint32_t pos)
+/* A head's page of keys (values), laid out as kernel/kv_tile.h says. */
+static inline uint8_t *moe__kv_page_k(const moe__kv *kv, uint32_t layer, uint32_t head, uint32_t page)
 {
-    const size_t row =
-        ((size_t)layer * kv->n_pages + moe__kv_page(kv, q, pos)) * MOE_KV_PAGE + pos % MOE_KV_PAGE;
-    return kv->k + row * kv->width_k * kv->size_k;
+    return kv->k + (((size_t)layer * kv->n_heads + head) * kv->n_pages + page) * kv->page_k;
 }
 
-static inline void *moe__kv_v(const moe__kv *kv, uint32_t layer, uint32_t q, uint32_t pos)
+static inline uint8_t *moe__kv_page_v(const moe__kv *kv, uint32_t layer, uint32_t head, uint32_t page)
 {
-    const size_t row =
-        ((size_t)layer * kv->n_pages + moe__kv_page(kv, q, pos)) * MOE_KV_PAGE + pos % MOE_KV_PAGE;
-    return kv->v + row * kv->width_v * kv->size_v;
+    return kv->v + (((size_t)layer * kv->n_heads + head) * kv->n_pages + page) * kv->page_v;
 }
 
 static inline moe_token *moe__kv_token(const moe__kv *kv, uint32_t q, uint32_t pos)

@@ -87,6 +87,7 @@ static void fill_view(moe_session *s)
 void moe__forward_begin(moe_session *s)
 {
     s->pc = 0;
+    moe__attn_begin(&s->attn, s->n_rows, s->n_threads);
     fill_view(s);
     atomic_store(&s->fault, 0);
 }

@@ -13,14 +13,23 @@
  * changes no memory. */
 #define PAIRS_MAX 4096u
 
-static int kv_type(int32_t *type, const char *name)
+/* dim: of a head */
+static int kv_type(int32_t *type, const char *name, uint32_t dim)
 {
     if (*type == 0)
         *type = MOE_TYPE_F16;
     else if (*type == MOE_KV_F32)
         *type = MOE_TYPE_F32;
-    else if (*type != MOE_TYPE_F16)
-        return MOE_FAIL(INVALID, "session options: %s %d: expected MOE_TYPE_F16 or MOE_KV_F32", name, *type);
+    else if (!moe__kv_takes(*type))
+        return MOE_FAIL(INVALID,
+                        "session options: %s %d: expected MOE_KV_F32, MOE_TYPE_F16, MOE_TYPE_BF16, MOE_TYPE_Q8_0 "
+                        "or MOE_TYPE_Q4_0",
+                        name, *type);
+    const moe__type *t = moe__type_get(*type);
+    if (dim % t->block != 0)
+        return MOE_FAIL(UNSUPPORTED,
+                        "session options: %s %s has blocks of %u elements: the model's heads have %u", name, t->name,
+                        t->block, dim);
     return MOE_OK;
 }
 
@@ -31,8 +40,8 @@ int moe__session_options(moe_session_options *out, const moe_session_options *o,
     if (out->flags & ~(MOE_SESSION_KEEP_PARTIAL | MOE_SESSION_EXACT_ACT | MOE_SESSION_KEEP_ROUTES |
                        MOE_SESSION_LOW_PRIORITY))
         return MOE_FAIL(INVALID, "session options: flags 0x%x are unknown", out->flags);
-    MOE_TRY(kv_type(&out->kv_type_k, "kv_type_k"));
-    MOE_TRY(kv_type(&out->kv_type_v, "kv_type_v"));
+    MOE_TRY(kv_type(&out->kv_type_k, "kv_type_k", m->hp.dim_head_k));
+    MOE_TRY(kv_type(&out->kv_type_v, "kv_type_v", m->hp.dim_head_v));
     if (!out->n_ctx) out->n_ctx = m->hp.n_ctx_train < 4096 ? m->hp.n_ctx_train : 4096;
     if (!out->n_seq_max) out->n_seq_max = 1;
     if (!out->n_batch_max) out->n_batch_max = 512;
@@ -93,6 +102,7 @@ static void carve_buffers(moe_session *s, moe__carve *c)
     MOE_CARVE(c, s->attn.k, n * moe__width_of(h, W_K));
     MOE_CARVE(c, s->attn.v, n * moe__width_of(h, W_V));
     MOE_CARVE(c, s->attn.turn, n * h->n_rot);
+    moe__attn_carve(&s->attn, c, h, s->o.n_batch_max, s->o.n_seq_max, s->o.n_ctx);
     MOE_CARVE(c, s->place, n);
     MOE_CARVE(c, s->row_output, n);
     MOE_CARVE(c, s->view_token, n);
@@ -173,7 +183,7 @@ static void carve_outputs(moe_session *s, moe__carve *c)
 size_t moe__session_scratch(const moe_session *s)
 {
     const moe__hparams *h = &s->m->hp;
-    uint64_t n = max_u64(moe__attn_scratch(h), moe__router_scratch(h->n_experts));
+    uint64_t n = max_u64(moe__attn_scratch(&s->kv, h, s->o.n_batch_max), moe__router_scratch(h->n_experts));
     /* an exact row: the longest input of any matrix */
     n = max_u64(n, max_u64(max_u64(h->dim, moe__width_of(h, W_ATTN)),
                            max_u64(h->dim_ff_expert, max_u64(h->dim_ff, h->dim_ff_shared))));

@@ -120,8 +120,10 @@ static void bad_options_are_refused(void **state)
     assert_refused(moe_session_create(&s, m, &o), MOE_E_INVALID, "flags");
     assert_null(s);
     o = (moe_session_options)MOE_SESSION_OPTIONS_INIT;
-    o.kv_type_k = MOE_TYPE_Q4_0;
+    o.kv_type_k = MOE_TYPE_Q5_0;
     assert_refused(moe_session_create(&s, m, &o), MOE_E_INVALID, "kv_type_k");
+    o.kv_type_k = MOE_TYPE_Q4_0; /* the heads are no multiple of its block */
+    assert_refused(moe_session_create(&s, m, &o), MOE_E_UNSUPPORTED, "kv_type_k Q4_0");
     o = (moe_session_options)MOE_SESSION_OPTIONS_INIT;
     o.n_threads = -3;
     assert_refused(moe_session_create(&s, m, &o), MOE_E_INVALID, "n_threads");

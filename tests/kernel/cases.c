@@ -155,34 +155,110 @@ void case_from_f16(tester *t)
 CASE_ACT(act_q8_32, 32, moe__act32)
 CASE_ACT(act_q8_256, 256, moe__act256)
 
-#define CASE_ATTN(type, elem, fill) \
+/* What a tile holds: float elements, or scales (halves) and bytes. */
+static void rnd_cells(tester *t, void *dst, size_t n, size_t elem) { elem == 4 ? rnd_floats(t, dst, n, rnd_values(t)) : rnd_halves(t, dst, n, rnd_values(t)); }
+
+static void rnd_tiles(tester *t, unsigned char *dst, size_t n_tiles, size_t scales, size_t bytes)
+{
+    const values v = rnd_values(t);
+    for (size_t i = 0; i < n_tiles; i++, dst += bytes) {
+        rnd_halves(t, (uint16_t *)(void *)dst, scales / 2, v);
+        for (size_t b = scales; b < bytes; b++)
+            dst[b] = v == VALUES_SPECIAL ? (rnd(t) & 1 ? 0xff : 0) : (unsigned char)rnd(t);
+    }
+}
+
+/* Queries with keys; bits 0: floats. Rows of q and s have gaps, those of s stay untouched. */
+static void case_qk(tester *t, const char *name, void (*fn)(const moe__attn_qk *), void (*ref)(const moe__attn_qk *),
+                    size_t elem, unsigned bits)
+{
+    const size_t dim = bits ? 32 * (1 + rnd_below(t, 5)) : rnd(t) & 1 ? 16 * (1 + rnd_below(t, 8)) : 1 + rnd_below(t, 140);
+    const size_t n_tiles = 1 + rnd_below(t, 5), n_q = 1 + rnd_below(t, 21);
+    const size_t lds = 16 * n_tiles + rnd_below(t, 20), n_s = (n_q - 1) * lds + 16 * n_tiles;
+    const size_t used = bits ? dim / 32 * sizeof(moe__act32) : 4 * dim, q_bytes = used + 4 * rnd_below(t, 9);
+    const size_t bytes = bits ? moe__k_tile_bytes(dim, bits) : MOE_K_TILE * dim * elem;
+    unsigned char *k = guarded(t, 0, n_tiles * bytes), *q = guarded(t, 1, (n_q - 1) * q_bytes + used);
+    float *s0 = floats(t, 2, n_s, VALUES_PLAIN), *s1 = twin(t, 3, s0, n_s);
+    for (size_t i = 0; i < n_q; i++) {
+        if (bits)
+            rnd_activations(t, MOE_ACT_Q8_32, q + i * q_bytes, dim, rnd_values(t));
+        else
+            rnd_floats(t, (float *)(void *)(q + i * q_bytes), dim, rnd_values(t));
+    }
+    if (bits)
+        rnd_tiles(t, k, n_tiles, moe__k_tile_scales(dim), bytes);
+    else
+        rnd_cells(t, k, n_tiles * MOE_K_TILE * dim, elem);
+    moe__attn_qk a = {s0, lds, q, q_bytes, k, n_q, n_tiles, dim, rnd(t) & 1 ? k : NULL};
+    ref(&a);
+    a.s = s1;
+    fn(&a);
+    check_floats(t, name, s0, s1, n_s);
+}
+
+static void case_av(tester *t, const char *name, void (*fn)(const moe__attn_av *), void (*ref)(const moe__attn_av *),
+                    size_t elem, unsigned bits)
+{
+    const size_t dim = bits ? 32 * (1 + rnd_below(t, 5)) : rnd(t) & 1 ? 16 * (1 + rnd_below(t, 12)) : 1 + rnd_below(t, 200);
+    const size_t n_tiles = 1 + rnd_below(t, 3), n_q = 1 + rnd_below(t, 21);
+    const size_t n = bits ? n_tiles * MOE_V_TILE : 1 + rnd_below(t, 70);
+    const size_t ldy = dim + rnd_below(t, 20), n_y = (n_q - 1) * ldy + dim;
+    const size_t used = bits ? n_tiles * dim / 32 * sizeof(moe__act32) : 4 * n, p_bytes = used + 4 * rnd_below(t, 9);
+    const size_t bytes = bits ? n_tiles * moe__v_tile_bytes(dim, bits) : n * dim * elem;
+    unsigned char *v = guarded(t, 0, bytes), *p = guarded(t, 1, (n_q - 1) * p_bytes + used);
+    float *y0 = floats(t, 2, n_y, rnd_values(t)), *y1 = twin(t, 3, y0, n_y);
+    for (size_t i = 0; i < n_q; i++) {
+        if (bits)
+            rnd_activations(t, MOE_ACT_Q8_32, p + i * p_bytes, n_tiles * dim, rnd_values(t));
+        else
+            rnd_floats(t, (float *)(void *)(p + i * p_bytes), n, rnd_values(t));
+    }
+    if (bits)
+        rnd_tiles(t, v, n_tiles, moe__v_tile_scales(dim), moe__v_tile_bytes(dim, bits));
+    else
+        rnd_cells(t, v, n * dim, elem);
+    moe__attn_av a = {y0, ldy, p, p_bytes, v, n_q, n, dim, rnd(t) & 1 ? v : NULL};
+    ref(&a);
+    a.y = y1;
+    fn(&a);
+    check_floats(t, name, y0, y1, n_y);
+}
+
+#define CASE_ATTN(type, elem, bits) \
     void case_attn_qk_##type(tester *t) \
     { \
-        const size_t dim = rnd(t) & 1 ? 16 * (1 + rnd_below(t, 12)) : 1 + rnd_below(t, 150); \
-        const size_t stride = dim + rnd_below(t, 40), n = 1 + rnd_below(t, 20); \
-        elem *k = guarded(t, 0, ((n - 1) * stride + dim) * sizeof *k); \
-        const float *q = floats(t, 1, dim, rnd_values(t)); \
-        float *s0 = guarded(t, 2, n * sizeof *s0), *s1 = guarded(t, 3, n * sizeof *s1); \
-        fill(t, k, (n - 1) * stride + dim, rnd_values(t)); \
-        t->ref->attn_qk_##type(s0, q, k, stride, n, dim); \
-        t->simd->attn_qk_##type(s1, q, k, stride, n, dim); \
-        check_floats(t, "attn_qk_" #type, s0, s1, n); \
+        case_qk(t, "attn_qk_" #type, t->simd->attn_qk_##type, t->ref->attn_qk_##type, elem, bits); \
     } \
     void case_attn_av_##type(tester *t) \
     { \
-        const size_t dim = rnd(t) & 1 ? 16 * (1 + rnd_below(t, 20)) : 1 + rnd_below(t, 300); \
-        const size_t stride = dim + rnd_below(t, 40), n = 1 + rnd_below(t, 20); \
-        elem *v = guarded(t, 0, ((n - 1) * stride + dim) * sizeof *v); \
-        const float *p = floats(t, 1, n, rnd_values(t)); \
-        float *y0 = floats(t, 2, dim, rnd_values(t)), *y1 = twin(t, 3, y0, dim); \
-        fill(t, v, (n - 1) * stride + dim, rnd_values(t)); \
-        t->ref->attn_av_##type(y0, p, v, stride, n, dim); \
-        t->simd->attn_av_##type(y1, p, v, stride, n, dim); \
-        check_floats(t, "attn_av_" #type, y0, y1, dim); \
+        case_av(t, "attn_av_" #type, t->simd->attn_av_##type, t->ref->attn_av_##type, elem, bits); \
     }
 
-CASE_ATTN(f32, float, rnd_floats)
-CASE_ATTN(f16, uint16_t, rnd_halves)
+CASE_ATTN(f32, 4, 0)
+CASE_ATTN(f16, 2, 0)
+CASE_ATTN(bf16, 2, 0)
+CASE_ATTN(q8_0, 1, 8)
+CASE_ATTN(q4_0, 1, 4)
+
+void case_attn_weigh(tester *t)
+{
+    const unsigned bits = rnd(t) & 1 ? 8 : 4;
+    const size_t dim = 32 * (1 + rnd_below(t, 6)), n_tiles = 1 + rnd_below(t, 3), n_q = 1 + rnd_below(t, 9);
+    const size_t ldp = n_tiles * MOE_V_TILE + rnd_below(t, 9), bytes = moe__v_tile_bytes(dim, bits);
+    const size_t n_w = n_q * n_tiles * (dim / 32) * sizeof(moe__act32);
+    unsigned char *v = guarded(t, 0, n_tiles * bytes);
+    const float *p = floats(t, 1, (n_q - 1) * ldp + n_tiles * MOE_V_TILE, rnd_values(t));
+    uint32_t *n = guarded(t, 2, n_q * sizeof *n);
+    moe__act32 *w0 = guarded(t, 3, n_w), *w1 = guarded(t, 4, n_w);
+    rnd_tiles(t, v, n_tiles, moe__v_tile_scales(dim), bytes);
+    for (size_t i = 0; i < n_q; i++)
+        n[i] = (uint32_t)(rnd(t) & 1 ? n_tiles * MOE_V_TILE : rnd_below(t, n_tiles * MOE_V_TILE + 1));
+    moe__attn_weights a = {w0, p, ldp, v, bytes, n, n_q, n_tiles, dim};
+    t->ref->attn_weigh(&a);
+    a.w = w1;
+    t->simd->attn_weigh(&a);
+    check_bytes(t, "attn_weigh", w0, w1, n_w);
+}
 
 void case_attn_exp(tester *t)
 {

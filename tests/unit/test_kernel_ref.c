@@ -191,39 +191,147 @@ static void rope_turns_pairs(void **state)
     }
 }
 
-static void attention_products(void **state)
+/* One head's keys and values, as rows and as tiles of a type. */
+enum { ATTN_POSITIONS = 64, ATTN_DIM = 160 };
+
+static void put_value(void *dst, size_t i, float x, int type)
+{
+    if (type == MOE_TYPE_F32)
+        ((float *)dst)[i] = x;
+    else
+        ((uint16_t *)dst)[i] = type == MOE_TYPE_F16 ? moe__f32_to_f16(x) : moe__f32_to_bf16(x);
+}
+
+static float rounded(float x, int type)
+{
+    if (type == MOE_TYPE_F32) return x;
+    return type == MOE_TYPE_F16 ? moe__f16_to_f32(moe__f32_to_f16(x)) : moe__bf16_to_f32(moe__f32_to_bf16(x));
+}
+
+static void attention_with_floats(void **state)
 {
     (void)state;
     const moe__kernels k = ref();
-    enum { POSITIONS = 5, STRIDE = 150 };
     static const size_t dims[] = {1, 16, 37, 64, 128, 144};
-    float kv[POSITIONS * STRIDE], q[STRIDE], s[POSITIONS], t[POSITIONS], y[STRIDE], z[STRIDE];
-    uint16_t kv16[POSITIONS * STRIDE];
-    for (size_t c = 0; c < sizeof dims / sizeof dims[0]; c++) {
-        const size_t dim = dims[c];
-        fill(kv, POSITIONS * STRIDE, 1.0f);
-        k.to_f16(kv16, kv, POSITIONS * STRIDE);
-        k.from_f16(kv, kv16, POSITIONS * STRIDE); /* now both say the same */
-        for (size_t i = 0; i < POSITIONS * STRIDE; i++) assert_int_equal(moe__f32_to_f16(kv[i]), kv16[i]);
-        fill(q, dim, 1.0f);
-        k.attn_qk_f32(s, q, kv, STRIDE, POSITIONS, dim);
-        k.attn_qk_f16(t, q, kv16, STRIDE, POSITIONS, dim);
-        assert_memory_equal(s, t, sizeof s);
-        for (size_t i = 0; i < POSITIONS; i++) {
+    static const int types[] = {MOE_TYPE_F32, MOE_TYPE_F16, MOE_TYPE_BF16};
+    static float x[ATTN_POSITIONS * ATTN_DIM], keys[ATTN_POSITIONS * ATTN_DIM], values[ATTN_POSITIONS * ATTN_DIM];
+    float q[2 * ATTN_DIM], s[2 * ATTN_POSITIONS], y[2 * ATTN_DIM], y0[2 * ATTN_DIM];
+    for (size_t c = 0; c < 3 * sizeof dims / sizeof dims[0]; c++) {
+        const size_t dim = dims[c / 3];
+        const int type = types[c % 3];
+        fill(x, ATTN_POSITIONS * dim, 1.0f);
+        for (size_t i = 0; i < ATTN_POSITIONS * dim; i++) {
+            const size_t p = i / dim, d = i % dim;
+            x[i] = rounded(x[i], type);
+            put_value(keys, (p / MOE_K_TILE * dim + d) * MOE_K_TILE + p % MOE_K_TILE, x[i], type);
+            put_value(values, i, x[i], type);
+        }
+        fill(q, 2 * dim, 1.0f);
+        const moe__attn_qk qk = {s, ATTN_POSITIONS, q, 4 * dim, keys, 2, ATTN_POSITIONS / MOE_K_TILE, dim, NULL};
+        (type == MOE_TYPE_F32 ? k.attn_qk_f32 : type == MOE_TYPE_F16 ? k.attn_qk_f16 : k.attn_qk_bf16)(&qk);
+        for (size_t i = 0; i < 2 * ATTN_POSITIONS; i++) {
             double want = 0;
-            for (size_t d = 0; d < dim; d++) want += (double)q[d] * kv[i * STRIDE + d];
+            for (size_t d = 0; d < dim; d++)
+                want += (double)q[i / ATTN_POSITIONS * dim + d] * x[i % ATTN_POSITIONS * dim + d];
             near(s[i], want, 1e-6 * (double)dim);
         }
-        fill(y, dim, 1.0f);
-        memcpy(z, y, sizeof z);
-        memcpy(q, y, dim * sizeof *q);
-        k.attn_av_f32(y, s, kv, STRIDE, POSITIONS, dim);
-        k.attn_av_f16(z, s, kv16, STRIDE, POSITIONS, dim);
-        assert_memory_equal(y, z, dim * sizeof *y);
-        for (size_t d = 0; d < dim; d++) {
-            double want = q[d];
-            for (size_t i = 0; i < POSITIONS; i++) want += (double)s[i] * kv[i * STRIDE + d];
-            near(y[d], want, 1e-5);
+        fill(y, 2 * dim, 1.0f);
+        memcpy(y0, y, sizeof y);
+        const size_t n = 5; /* positions of the first row's weights: behind them must not matter */
+        const moe__attn_av av = {y, dim, s, 4 * ATTN_POSITIONS, values, 2, n, dim, NULL};
+        (type == MOE_TYPE_F32 ? k.attn_av_f32 : type == MOE_TYPE_F16 ? k.attn_av_f16 : k.attn_av_bf16)(&av);
+        for (size_t i = 0; i < 2 * dim; i++) {
+            double want = y0[i];
+            for (size_t p = 0; p < n; p++) want += (double)s[i / dim * ATTN_POSITIONS + p] * x[p * dim + i % dim];
+            near(y[i], want, 1e-5);
+        }
+    }
+}
+
+/* Tiles of random scales and bytes; what they mean is said once more here. */
+static float key_at(const uint8_t *tiles, size_t dim, unsigned bits, size_t p, size_t d)
+{
+    const uint8_t *t = tiles + p / 16 * moe__k_tile_bytes(dim, bits);
+    uint16_t scale;
+    memcpy(&scale, t + 2 * (d / 32 * 16 + p % 16), 2);
+    t += dim / 32 * 16 * 2;
+    const size_t e = d % 32;
+    const int v = bits == 8 ? t[d / 32 * 512 + e / 4 * 64 + p % 16 * 4 + e % 4] - 128
+                            : (t[d / 32 * 256 + e % 16 / 4 * 64 + p % 16 * 4 + e % 4] >> (e < 16 ? 0 : 4) & 15) - 8;
+    return moe__f16_to_f32(scale) * (float)v;
+}
+
+static float value_at(const uint8_t *tiles, size_t dim, unsigned bits, size_t p, size_t d)
+{
+    const uint8_t *t = tiles + p / 32 * moe__v_tile_bytes(dim, bits);
+    uint16_t scale;
+    memcpy(&scale, t + 2 * (d / 32 * 32 + p % 32), 2);
+    t += dim / 32 * 32 * 2;
+    const size_t i = p % 32;
+    const int v = bits == 8 ? t[i / 4 * 4 * dim + 4 * d + i % 4] - 128
+                            : (t[i / 8 * 4 * dim + 4 * d + i % 4] >> (i % 8 < 4 ? 0 : 4) & 15) - 8;
+    return moe__f16_to_f32(scale) * (float)v;
+}
+
+static void rnd_tile_bytes(uint8_t *t, size_t n, size_t scales)
+{
+    static uint32_t seed = 1;
+    for (size_t i = 0; i < n; i++) t[i] = (uint8_t)((seed = seed * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < scales; i += 2) {
+        const uint16_t h = (uint16_t)(0x2000 + (t[i] << 2)); /* about 0.01 */
+        memcpy(t + i, &h, 2);
+    }
+}
+
+static void attention_with_blocks(void **state)
+{
+    (void)state;
+    const moe__kernels k = ref();
+    static uint8_t tiles[ATTN_POSITIONS * ATTN_DIM * 2];
+    static float p[2 * ATTN_POSITIONS], q[2 * ATTN_DIM], s[2 * ATTN_POSITIONS], y[2 * ATTN_DIM];
+    moe__act32 act[2 * ATTN_DIM / 32], w[2 * 2 * ATTN_DIM / 32];
+    for (int c = 0; c < 6; c++) {
+        const size_t dim = c / 2 == 0 ? 32 : c / 2 == 1 ? 64 : 160;
+        const unsigned bits = c % 2 ? 4 : 8;
+        for (size_t t = 0; t < 4; t++)
+            rnd_tile_bytes(tiles + t * moe__k_tile_bytes(dim, bits), moe__k_tile_bytes(dim, bits), dim);
+        fill(q, 2 * dim, 1.0f);
+        k.act_q8_32(act, q, 2 * dim);
+        const moe__attn_qk qk = {s, 64, act, dim / 32 * sizeof *act, tiles, 2, 4, dim, NULL};
+        (bits == 8 ? k.attn_qk_q8_0 : k.attn_qk_q4_0)(&qk);
+        for (size_t i = 0; i < 2 * 64; i++) {
+            double want = 0;
+            for (size_t d = 0; d < dim; d++) {
+                const moe__act32 *b = &act[(i / 64 * dim + d) / 32];
+                want += (double)b->d * b->q[d % 32] * (double)key_at(tiles, dim, bits, i % 64, d);
+            }
+            near(s[i], want, 1e-4);
+        }
+        for (size_t t = 0; t < 2; t++)
+            rnd_tile_bytes(tiles + t * moe__v_tile_bytes(dim, bits), moe__v_tile_bytes(dim, bits), 2 * dim);
+        for (size_t i = 0; i < 2 * 64; i++) p[i] = 1.0f / (float)(1 + i % 37);
+        const uint32_t n[2] = {64, 41};
+        const moe__attn_weights weigh = {w, p, 64, tiles, moe__v_tile_bytes(dim, bits), n, 2, 2, dim};
+        k.attn_weigh(&weigh);
+        fill(y, 2 * dim, 1.0f);
+        float y0[2 * ATTN_DIM];
+        memcpy(y0, y, sizeof y0);
+        const moe__attn_av av = {y, dim, w, 2 * dim / 32 * sizeof *w, tiles, 2, 64, dim, NULL};
+        (bits == 8 ? k.attn_av_q8_0 : k.attn_av_q4_0)(&av);
+        for (size_t i = 0; i < 2 * dim; i++) {
+            double want = y0[i], exact = y0[i], room = 0;
+            for (size_t j = 0; j < 64; j++) {
+                const float v = value_at(tiles, dim, bits, j, i % dim);
+                const moe__act32 *b = &w[(i / dim * 2 + j / 32) * (dim / 32) + i % dim / 32];
+                uint16_t scale;
+                memcpy(&scale, tiles + j / 32 * moe__v_tile_bytes(dim, bits) + 2 * (i % dim / 32 * 32 + j % 32), 2);
+                const double by = (double)moe__f16_to_f32(scale), level = (double)v / by;
+                want += (double)b->d * b->q[j % 32] * level;
+                if (j < n[i / dim]) exact += (double)p[i / dim * 64 + j] * (double)v;
+                room += 0.51 * (double)b->d * fabs(level); /* a weight is rounded to d */
+            }
+            near(y[i], want, 1e-4);
+            assert_true(fabs(exact - want) <= room);
         }
     }
 }
@@ -264,7 +372,7 @@ int main(void)
         cmocka_unit_test(norm_and_activations),
         cmocka_unit_test(softmax_and_attention_exp),
         cmocka_unit_test(rope_turns_pairs),
-        cmocka_unit_test(attention_products),
+        cmocka_unit_test(attention_with_floats), cmocka_unit_test(attention_with_blocks),
         cmocka_unit_test(kernels_are_chosen_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

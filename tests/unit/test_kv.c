@@ -10,10 +10,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
+#include "kv/cell.h"
 #include "kv/kv.h"
 
 #define PAGE MOE_KV_PAGE
@@ -21,6 +23,8 @@
 enum { LAYERS = 3, SEQS = 4, CTX = 5 * MOE_KV_PAGE, WIDTH_K = 6, WIDTH_V = 4 };
 
 static const moe__hparams hp = {.n_layers = LAYERS, .n_heads_kv = 2, .dim_head_k = 3, .dim_head_v = 2};
+
+static moe__kernels kernels;
 
 static void *make(moe__kv *kv, uint32_t n_ctx, uint32_t n_seq, int type_k, int type_v)
 {
@@ -45,14 +49,89 @@ static void sizes(void **state)
     assert_int_equal(kv.n_pages, 2);
     assert_int_equal(kv.width_k, WIDTH_K);
     assert_int_equal(kv.width_v, WIDTH_V);
-    assert_int_equal(kv.size_k, 2);
-    assert_int_equal(kv.size_v, 4);
+    assert_int_equal(kv.cell_k, 2 * WIDTH_K);
+    assert_int_equal(kv.cell_v, 4 * WIDTH_V);
     assert_int_equal(kv.n_free, 2);
-    /* positions of a page are neighbours; layers are not */
-    assert_int_equal(moe__kv_reserve(&kv, 0, 100), MOE_OK);
-    assert_ptr_equal((char *)moe__kv_k(&kv, 1, 0, 63), (char *)moe__kv_k(&kv, 1, 0, 0) + 63 * WIDTH_K * 2);
-    assert_ptr_equal((char *)moe__kv_v(&kv, 2, 0, 99), (char *)moe__kv_v(&kv, 2, 0, 64) + 35 * WIDTH_V * 4);
+    /* pages of a head are neighbours; heads and layers are not */
+    assert_int_equal(kv.page_k, PAGE * 2 * WIDTH_K / 2);
+    assert_ptr_equal(moe__kv_page_k(&kv, 1, 1, 1), moe__kv_page_k(&kv, 1, 1, 0) + kv.page_k);
+    assert_ptr_equal(moe__kv_page_v(&kv, 1, 1, 0), moe__kv_page_v(&kv, 1, 0, 0) + kv.n_pages * kv.page_v);
+    assert_ptr_equal(moe__kv_page_v(&kv, 2, 0, 0), moe__kv_page_v(&kv, 1, 0, 0) + 2 * kv.n_pages * kv.page_v);
     free(block);
+}
+
+/* What a row of a type in a file says. */
+static void decode(int type, const uint8_t *cell, float *row, size_t n) { moe__type_get(type)->dequant(cell, row, n); }
+
+/*
+ * Cells go in and out without loss, each leaves the others alone, and what load gives is what the cell says. Storing
+ * rounds: half a step of floats, of blocks half of d (a whole one where the last step of q4_0 is cut off).
+ */
+static void cells(void **state)
+{
+    (void)state;
+    static const int types[] = {MOE_TYPE_F32, MOE_TYPE_F16, MOE_TYPE_BF16, MOE_TYPE_Q8_0, MOE_TYPE_Q4_0};
+    enum { DIM = 96, HEADS = 2, WIDTH = HEADS * DIM };
+    static const moe__hparams big = {.n_layers = 2, .n_heads_kv = HEADS, .dim_head_k = DIM, .dim_head_v = DIM};
+    static uint8_t want[2][PAGE][4 * WIDTH];
+    moe__kernels k;
+    assert_int_equal(moe__kernels_init(&k, NULL), MOE_OK);
+    for (int t = 0; t < 5; t++) {
+        const moe__type *type = moe__type_get(types[t]);
+        const size_t bytes = (size_t)moe__type_bytes(type, WIDTH);
+        moe__kv kv;
+        moe__carve c = {0};
+        float row[WIDTH], back[WIDTH];
+        uint8_t cell[4 * WIDTH];
+        moe__kv_size(&kv, &big, 2 * PAGE, 1, types[t], types[t]);
+        moe__kv_carve(&kv, &c);
+        char *block = aligned_alloc(64, c.used);
+        memset(block, 0xff, c.used); /* not numbers */
+        c = (moe__carve){block, 0};
+        moe__kv_carve(&kv, &c);
+        assert_int_equal(kv.cell_k, bytes);
+        assert_true(moe__kv_takes(types[t]));
+        for (uint32_t i = 0; i < 2 * PAGE; i++) { /* keys of one layer and values of the other, in mixed order */
+            const uint32_t at = i / 2 * 37 % PAGE, v = i % 2;
+            const moe__kv_place p = {1 - v, 1, at};
+            for (int j = 0; j < WIDTH; j++) row[j] = (float)((int)(i * 31 + (uint32_t)j * 7) % 401 - 200) / 64.0f;
+            v ? moe__kv_store_v(&kv, &k, p, row) : moe__kv_store_k(&kv, &k, p, row);
+            v ? moe__kv_load_v(&kv, p, back) : moe__kv_load_k(&kv, p, back);
+            v ? moe__kv_get_v(&kv, p, want[v][at]) : moe__kv_get_k(&kv, p, want[v][at]);
+            for (int j = 0; j < WIDTH; j++) {
+                float amax = 0;
+                for (int b = j / 32 * 32; b < j / 32 * 32 + 32; b++) amax = fabsf(row[b]) > amax ? fabsf(row[b]) : amax;
+                const float near = type->id == MOE_TYPE_F32    ? 0
+                                   : type->id == MOE_TYPE_F16  ? fabsf(row[j]) / 2048
+                                   : type->id == MOE_TYPE_BF16 ? fabsf(row[j]) / 256
+                                   : type->id == MOE_TYPE_Q8_0 ? amax * (0.501f / 127 + 1.0f / 2048)
+                                                               : amax * (1.001f / 8 + 1.0f / 2048);
+                assert_true(fabsf(back[j] - row[j]) <= near);
+            }
+            decode(types[t], want[v][at], row, WIDTH);
+            assert_memory_equal(row, back, sizeof row);
+        }
+        for (uint32_t i = 0; i < 2 * PAGE; i++) {
+            const uint32_t at = i / 2, v = i % 2;
+            v ? moe__kv_get_v(&kv, (moe__kv_place){1 - v, 1, at}, cell)
+              : moe__kv_get_k(&kv, (moe__kv_place){1 - v, 1, at}, cell);
+            assert_memory_equal(cell, want[v][at], bytes);
+            v ? moe__kv_put_v(&kv, (moe__kv_place){v, 0, (at + 5) % PAGE}, cell)
+              : moe__kv_put_k(&kv, (moe__kv_place){v, 0, (at + 5) % PAGE}, cell);
+        }
+        for (uint32_t i = 0; i < 2 * PAGE; i++) {
+            const uint32_t at = i / 2, v = i % 2;
+            v ? moe__kv_get_v(&kv, (moe__kv_place){v, 0, (at + 5) % PAGE}, cell)
+              : moe__kv_get_k(&kv, (moe__kv_place){v, 0, (at + 5) % PAGE}, cell);
+            assert_memory_equal(cell, want[v][at], bytes);
+        }
+        moe__kv_move_v(&kv, (moe__kv_place){1, 0, 9}, (moe__kv_place){1, 1, 3});
+        moe__kv_get_v(&kv, (moe__kv_place){1, 1, 3}, cell);
+        assert_memory_equal(cell, want[1][4], bytes);
+        free(block);
+    }
+    assert_false(moe__kv_takes(MOE_TYPE_Q5_0));
+    assert_false(moe__kv_takes(-1));
 }
 
 /* However n_ctx positions are spread over unshared sequences, they fit. */
@@ -92,10 +171,11 @@ static void write_at(moe__kv *kv, uint32_t q, uint32_t pos, uint32_t value)
 {
     *moe__kv_token(kv, q, pos) = (moe_token)value;
     for (uint32_t l = 0; l < LAYERS; l++) {
-        float *k = moe__kv_k(kv, l, q, pos);
-        uint16_t *v = moe__kv_v(kv, l, q, pos);
+        float k[WIDTH_K], v[WIDTH_V];
         for (uint32_t i = 0; i < WIDTH_K; i++) k[i] = (float)(value + l * 7 + i);
-        for (uint32_t i = 0; i < WIDTH_V; i++) v[i] = (uint16_t)(value + l * 5 + i);
+        for (uint32_t i = 0; i < WIDTH_V; i++) v[i] = (float)((value + l * 5 + i) % 2048);
+        moe__kv_store_k(kv, &kernels, moe__kv_at(kv, l, q, pos), k);
+        moe__kv_store_v(kv, &kernels, moe__kv_at(kv, l, q, pos), v);
     }
 }
 
@@ -103,10 +183,11 @@ static void assert_at(const moe__kv *kv, uint32_t q, uint32_t pos, uint32_t valu
 {
     assert_int_equal(*moe__kv_token(kv, q, pos), value);
     for (uint32_t l = 0; l < LAYERS; l++) {
-        const float *k = moe__kv_k(kv, l, q, pos);
-        const uint16_t *v = moe__kv_v(kv, l, q, pos);
+        float k[WIDTH_K], v[WIDTH_V];
+        moe__kv_load_k(kv, moe__kv_at(kv, l, q, pos), k);
+        moe__kv_load_v(kv, moe__kv_at(kv, l, q, pos), v);
         for (uint32_t i = 0; i < WIDTH_K; i++) assert_true(k[i] == (float)(value + l * 7 + i));
-        for (uint32_t i = 0; i < WIDTH_V; i++) assert_true(v[i] == (uint16_t)(value + l * 5 + i));
+        for (uint32_t i = 0; i < WIDTH_V; i++) assert_true(v[i] == (float)((value + l * 5 + i) % 2048));
     }
 }
 
@@ -255,10 +336,10 @@ static void a_shared_page_is_copied_when_written_to(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes),
+        cmocka_unit_test(sizes), cmocka_unit_test(cells),
         cmocka_unit_test(any_spread_fits),
         cmocka_unit_test(a_shared_page_is_copied_when_written_to),
         cmocka_unit_test(random_life_of_a_cache),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return moe__kernels_init(&kernels, NULL) < 0 || cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,14 @@ void moe__kernels_init_neon(moe__kernels *k)
     k->gemm_iq4_xs = moe__##level##_gemm_iq4_xs
 
 #ifdef MOE_HAVE_DOTPROD
-void moe__kernels_init_dotprod(moe__kernels *k) { SET_INTEGER(dotprod); }
+void moe__kernels_init_dotprod(moe__kernels *k)
+{
+    SET_INTEGER(dotprod);
+    k->attn_qk_q8_0 = moe__dotprod_attn_qk_q8_0;
+    k->attn_qk_q4_0 = moe__dotprod_attn_qk_q4_0;
+    k->attn_av_q8_0 = moe__dotprod_attn_av_q8_0;
+    k->attn_av_q4_0 = moe__dotprod_attn_av_q4_0;
+}
 #endif
 #ifdef MOE_HAVE_I8MM
 void moe__kernels_init_i8mm(moe__kernels *k) { SET_INTEGER(i8mm); }

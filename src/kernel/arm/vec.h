@@ -26,7 +26,10 @@
 /* Rows and columns of a register tile of a float matrix product: an accumulator is four registers of 32. */
 #define V16_ROWS 2
 #define V16_COLS 2
-#define V16_WIDE 4 /* accumulators of one run of attn_av */
+/* Register tiles of attention: queries by tiles of keys, rows by vectors of values. */
+#define V16_Q 2
+#define V16_T 2
+#define V16_W 2
 
 typedef struct v16 {
     float32x4_t a, b, c, d;
@@ -225,11 +228,27 @@ ALWAYS_INLINE v16_maxima v16_absmax(v16_maxima m, v16 x)
 }
 ALWAYS_INLINE uint32_t v16_maxima_top(v16_maxima m) { return vmaxvq_u32(m); }
 
+/* Scales of eight blocks from the maxima of each: act_scale of body/act.inl for all at once. */
+ALWAYS_INLINE void f4_act_scales(uint32x4_t amax, float *d, float *inv)
+{
+    const float32x4_t m = vreinterpretq_f32_u32(amax), c = vdupq_n_f32(127.0f);
+    const uint32x4_t ok = vcgeq_u32(amax, vdupq_n_u32(0x04000000u)), bad = vcgeq_u32(amax, vdupq_n_u32(0x7f800000u));
+    const uint32x4_t q = vandq_u32(vreinterpretq_u32_f32(vdivq_f32(m, c)), ok);
+    f4_store(d, vreinterpretq_f32_u32(vbslq_u32(bad, vdupq_n_u32(0x7fc00000u), q)));
+    f4_store(inv, vreinterpretq_f32_u32(vbicq_u32(vandq_u32(vreinterpretq_u32_f32(vdivq_f32(c, m)), ok), bad)));
+}
+ALWAYS_INLINE void v16_act_scales(const v16_maxima m[8], float *d, float *inv)
+{
+    for (int i = 0; i < 8; i += 4)
+        f4_act_scales(vpmaxq_u32(vpmaxq_u32(m[i], m[i + 1]), vpmaxq_u32(m[i + 2], m[i + 3])), d + i, inv + i);
+}
+
 /* Sixteen signed bytes and their sum. */
 typedef int8x16_t b16;
 ALWAYS_INLINE b16 b16_zero(void) { return vdupq_n_s8(0); }
 ALWAYS_INLINE void b16_store(int8_t *p, b16 q) { vst1q_s8(p, q); }
 ALWAYS_INLINE int b16_sum(b16 q) { return vaddlvq_s8(q); }
+ALWAYS_INLINE int b16_sum2(b16 p, b16 q) { return vaddvq_s16(vaddq_s16(vpaddlq_s8(p), vpaddlq_s8(q))); }
 /* Low bytes of the bits of 16 floats (values -128 .. 127 as integers after a bias was added). */
 ALWAYS_INLINE b16 v16_low_bytes(v16 t, int32_t bias)
 {

@@ -140,6 +140,10 @@ static inline void vf_store_n(float *p, vf x, size_t n)
     vf_store(t, x);
     memcpy(p, t, n * sizeof *t);
 }
+ALWAYS_INLINE vf vf_halves(const uint16_t *p)
+{
+    return vf_make(vcvt_f32_f16(h4_load(p)), vcvt_f32_f16(h4_load(p + 4)));
+}
 /* The halves in the low 16 bits of each lane. */
 ALWAYS_INLINE vf vf_low_halves(vi x)
 {

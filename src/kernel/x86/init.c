@@ -5,13 +5,15 @@
 #define MOE_FLOAT_KERNELS(X, isa) \
     X(isa, gemm_f32) X(isa, gemm_f16) X(isa, gemm_bf16) X(isa, act_q8_32) X(isa, act_q8_256) \
     X(isa, rms_norm) X(isa, add) X(isa, scale) X(isa, axpy) X(isa, swiglu) X(isa, sigmoid) X(isa, softmax) \
-    X(isa, rope) X(isa, to_f16) X(isa, from_f16) X(isa, attn_qk_f16) X(isa, attn_qk_f32) \
-    X(isa, attn_av_f16) X(isa, attn_av_f32) X(isa, attn_exp) X(isa, exp)
+    X(isa, rope) X(isa, to_f16) X(isa, from_f16) X(isa, attn_qk_f32) X(isa, attn_qk_f16) \
+    X(isa, attn_qk_bf16) X(isa, attn_av_f32) X(isa, attn_av_f16) X(isa, attn_av_bf16) X(isa, attn_weigh) \
+    X(isa, attn_exp) X(isa, exp)
 
 #define MOE_INT_KERNELS(X, isa) \
     X(isa, gemm_q4_0) X(isa, gemm_q4_1) X(isa, gemm_q5_0) X(isa, gemm_q5_1) X(isa, gemm_q8_0) \
     X(isa, gemm_iq4_nl) X(isa, gemm_mxfp4) X(isa, gemm_q2_k) X(isa, gemm_q3_k) X(isa, gemm_q4_k) \
-    X(isa, gemm_q5_k) X(isa, gemm_q6_k) X(isa, gemm_iq4_xs)
+    X(isa, gemm_q5_k) X(isa, gemm_q6_k) X(isa, gemm_iq4_xs) X(isa, attn_qk_q8_0) X(isa, attn_qk_q4_0) \
+    X(isa, attn_av_q8_0) X(isa, attn_av_q4_0)
 
 #define MOE_KERNEL(name, ret, args, doc) \
     ret moe__avx2_##name args; \

@@ -51,6 +51,27 @@ static inline uint32_t v16_maxima_top(v16_maxima m)
     return (uint32_t)_mm_cvtsi128_si32(t);
 }
 
+/* Scales of eight blocks from the maxima of each: act_scale of body/act.inl for all at once. */
+static inline void v16_act_scales(const v16_maxima m[8], float *d, float *inv)
+{
+#define MAX2(x, y) _mm256_max_epu32(_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y))
+#define MAX4(x, y) _mm256_max_epu32(_mm256_unpacklo_epi64(x, y), _mm256_unpackhi_epi64(x, y))
+    const __m256i lo = MAX4(MAX2(m[0], m[1]), MAX2(m[2], m[3])), hi = MAX4(MAX2(m[4], m[5]), MAX2(m[6], m[7]));
+#undef MAX2
+#undef MAX4
+    const __m256i amax =
+        _mm256_max_epu32(_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31));
+    /* bits of |x| are below 2^31: signed comparison will do */
+    const __m256i ok = _mm256_cmpgt_epi32(amax, _mm256_set1_epi32(0x04000000 - 1));
+    const __m256i bad = _mm256_cmpgt_epi32(amax, _mm256_set1_epi32(0x7f800000 - 1));
+    const __m256 top = _mm256_castsi256_ps(amax), c = _mm256_set1_ps(127.0f);
+    const __m256i q = _mm256_and_si256(_mm256_castps_si256(_mm256_div_ps(top, c)), ok);
+    const __m256i r = _mm256_and_si256(_mm256_castps_si256(_mm256_div_ps(c, top)), ok);
+    const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
+    _mm256_storeu_ps(d, _mm256_blendv_ps(_mm256_castsi256_ps(q), nan, _mm256_castsi256_ps(bad)));
+    _mm256_storeu_ps(inv, _mm256_castsi256_ps(_mm256_andnot_si256(bad, r)));
+}
+
 /* Sixteen signed bytes and their sum. */
 typedef __m128i b16;
 static inline b16 b16_zero(void) { return _mm_setzero_si128(); }
@@ -58,6 +79,16 @@ static inline void b16_store(int8_t *p, b16 q) { _mm_storeu_si128((__m128i *)p, 
 static inline int b16_sum(b16 q)
 {
     const __m128i s = _mm_madd_epi16(_mm_maddubs_epi16(_mm_set1_epi8(1), q), _mm_set1_epi16(1));
+    const __m128i t = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
+}
+
+/* The sum of 32. */
+static inline int b16_sum2(b16 p, b16 q)
+{
+    const __m128i one = _mm_set1_epi8(1);
+    const __m128i s =
+        _mm_madd_epi16(_mm_add_epi16(_mm_maddubs_epi16(one, p), _mm_maddubs_epi16(one, q)), _mm_set1_epi16(1));
     const __m128i t = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
 }

@@ -20,7 +20,10 @@
 /* Rows and columns of a register tile of a float matrix product: an accumulator is two registers. */
 #define V16_ROWS 2
 #define V16_COLS 2
-#define V16_WIDE 4 /* accumulators of one run of attn_av */
+/* Register tiles of attention: queries by tiles of keys, rows by vectors of values. */
+#define V16_Q 2
+#define V16_T 2
+#define V16_W 2
 
 typedef struct v16 {
     __m256 a, b;

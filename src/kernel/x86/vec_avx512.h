@@ -14,7 +14,10 @@
 
 #define V16_ROWS 4
 #define V16_COLS 4
-#define V16_WIDE 8
+/* Register tiles of attention: queries by tiles of keys, rows by vectors of values. */
+#define V16_Q 6
+#define V16_T 4
+#define V16_W 4
 
 typedef __m512 v16;
 
