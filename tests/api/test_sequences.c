@@ -10,7 +10,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define PAGE 64u
+#define PAGE     64u
+#define KV_BYTES 480u /* of a position of test_models[1]: 3 layers of 40 + 40 elements in f16 */
 
 static moe_session_options small(void)
 {
@@ -530,6 +531,204 @@ static void damaged_sequences_are_refused(void **state)
     moe_model_release(foreign);
 }
 
+/* ---- company ---- */
+
+enum { OURS = 150, CUT_AT = 100, CUT_FIRST = 20, CUT_N = 40, NEIGHBOURS = 5 };
+
+/* What the sequence that is watched goes through: OURS tokens, one by one; behind CUT_AT of them CUT_N go. */
+static float *alone(moe_model *m, const moe_token *id, size_t vocab)
+{
+    moe_session_options o = small();
+    o.n_seq_max = 1;
+    o.n_threads = 1;
+    moe_session *s = make_session(m, o);
+    float *all = malloc(OURS * vocab * sizeof *all);
+    const float *x;
+    assert_non_null(all);
+    for (size_t i = 0; i < OURS; i++) {
+        if (i == CUT_AT) assert_ok(moe_session_seq_remove(s, 0, CUT_FIRST, CUT_N));
+        assert_ok(moe_session_eval(s, id + i, 1));
+        assert_ok(moe_session_logits(s, 0, &x, NULL));
+        memcpy(all + i * vocab, x, vocab * sizeof *all);
+    }
+    moe_session_free(s);
+    return all;
+}
+
+static uint32_t draw(uint32_t *state, uint32_t n)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return (*state >> 8) % n;
+}
+
+/* No sequence holds more pages than its tokens need, so no page but the last of each is partly used. */
+static void assert_no_page_is_wasted(const moe_session *s)
+{
+    uint32_t most = 0;
+    for (moe_seq q = 0; q <= NEIGHBOURS; q++)
+        most += ((uint32_t)moe_session_seq_len(s, q) + PAGE - 1) / PAGE * PAGE;
+    assert_true(cells(s) <= most);
+}
+
+/* One change of a neighbour; being full is no fault of anybody's. */
+static void disturb(moe_session *s, moe_seq ours, uint32_t *rng, stream *kept)
+{
+    const moe_seq q = (moe_seq)((uint32_t)(ours + 1) + draw(rng, NEIGHBOURS)) % (NEIGHBOURS + 1);
+    const uint32_t len = (uint32_t)moe_session_seq_len(s, q);
+    int st = MOE_OK;
+    switch (draw(rng, 6)) {
+    case 0: st = moe_session_seq_copy(s, ours, q); break;
+    case 1: st = moe_session_seq_truncate(s, q, (moe_pos)draw(rng, len + 1)); break;
+    case 2: {
+        const uint32_t first = draw(rng, len + 1);
+        st = moe_session_seq_remove(s, q, (moe_pos)first, draw(rng, len - first + 1));
+        break;
+    }
+    case 3:
+        kept->n = 0;
+        st = moe_session_seq_save(s, q, put_stream, kept);
+        break;
+    case 4:
+        if (kept->n) st = load_seq(s, q, kept);
+        break;
+    default: st = moe_session_seq_truncate(s, q, 0); break;
+    }
+    if (st != MOE_E_FULL) assert_ok(st);
+    assert_no_page_is_wasted(s);
+}
+
+/* Ours and some of the neighbours go on together, each by a few tokens, in any order of turns. */
+static size_t go_on(moe_session *s, moe_seq ours, const moe_token *id, size_t at, size_t end, size_t vocab,
+                    uint32_t *rng)
+{
+    moe_token token[64];
+    moe_seq seq[64];
+    uint8_t want[64];
+    moe_batch b = MOE_BATCH_INIT;
+    size_t n_ours = 0;
+    b.n_tokens = 1 + draw(rng, 63);
+    for (size_t i = 0; i < b.n_tokens; i++) {
+        const int us = at + n_ours < end && draw(rng, 3) == 0;
+        seq[i] = us ? ours : (moe_seq)((uint32_t)(ours + 1) + draw(rng, NEIGHBOURS)) % (NEIGHBOURS + 1);
+        token[i] = us ? id[at + n_ours++] : (moe_token)draw(rng, (uint32_t)vocab);
+        want[i] = us ? MOE_WANT_LOGITS : 0;
+    }
+    b.token = token;
+    b.seq = seq;
+    b.want = want;
+    const int st = moe_session_eval_batch(s, &b);
+    if (st != MOE_E_FULL) assert_ok(st);
+    return st == MOE_OK ? n_ours : 0;
+}
+
+/*
+ * Neighbours join, leave, shift, are cut, copied from ours, saved and loaded, between evals and in any
+ * company in them: every logit of ours is that of the sequence alone, and it shifts itself on the way.
+ */
+static void alone_or_in_changing_company(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_TEST_MODELS * 2; i++) {
+        moe_model *m = open_model(test_models[i / 2], 0);
+        const size_t vocab = vocab_of(m);
+        moe_token id[OURS];
+        fill_tokens(m, id, OURS, 21);
+        float *want = alone(m, id, vocab);
+        moe_session_options o = small();
+        o.n_ctx = i % 2 ? 320 : 1000;
+        o.n_seq_max = NEIGHBOURS + 1;
+        o.n_output_max = 64;
+        o.n_batch_max = i % 2 ? 7 : 0;
+        o.n_threads = 1 + (int)i % 3;
+        moe_session *s = make_session(m, o);
+        stream kept = {0};
+        const moe_seq ours = 2;
+        uint32_t rng = 77 + (uint32_t)i;
+        int cut = 0;
+        for (size_t at = 0; at < OURS;) {
+            disturb(s, ours, &rng, &kept);
+            if (at == CUT_AT && !cut) {
+                const int st = moe_session_seq_remove(s, ours, CUT_FIRST, CUT_N);
+                if (st != MOE_E_FULL) assert_ok(st);
+                cut = st == MOE_OK;
+                continue;
+            }
+            const size_t n = go_on(s, ours, id, at, at < CUT_AT ? CUT_AT : OURS, vocab, &rng);
+            for (size_t j = 0; j < n; j++) {
+                const float *x;
+                assert_ok(moe_session_logits(s, j, &x, NULL));
+                assert_memory_equal(x, want + (at + j) * vocab, vocab * sizeof *x);
+            }
+            at += n;
+        }
+        assert_int_equal(moe_session_seq_len(s, ours), OURS - CUT_N);
+        free(kept.data);
+        free(want);
+        moe_session_free(s);
+        moe_model_release(m);
+    }
+}
+
+/* ---- memory ---- */
+
+typedef struct counter {
+    atomic_size_t now, n_calls;
+} counter;
+
+static void *count_alloc(size_t n, size_t align, void *user)
+{
+    counter *c = user;
+    atomic_fetch_add(&c->now, n);
+    atomic_fetch_add(&c->n_calls, 1);
+    return aligned_alloc(align, (n + align - 1) / align * align);
+}
+
+static void count_free(void *p, size_t n, void *user)
+{
+    counter *c = user;
+    atomic_fetch_sub(&c->now, n);
+    free(p);
+}
+
+/* A session takes what was planned, and sequences change without taking anything. */
+static void sequences_take_no_memory(void **state)
+{
+    (void)state;
+    counter c = {0};
+    const moe_allocator a = {sizeof a, count_alloc, count_free, &c};
+    moe_model_options mo = MOE_MODEL_OPTIONS_INIT;
+    mo.allocator = &a;
+    moe_model *m;
+    assert_ok(moe_model_open(&m, test_models[1], &mo));
+    for (uint32_t n_seq = 1; n_seq <= 65; n_seq += 32) {
+        moe_session_options o = small();
+        moe_memory plan = MOE_MEMORY_INIT;
+        o.n_ctx = 300;
+        o.n_seq_max = n_seq;
+        assert_ok(moe_model_get_memory(m, &o, &plan));
+        const size_t before = atomic_load(&c.now);
+        moe_session *s = make_session(m, o);
+        const size_t taken = atomic_load(&c.now) - before;
+        if (taken > plan.kv + plan.scratch || taken + 4096 < plan.kv + plan.scratch)
+            fail_msg("planned %zu bytes, took %zu", (size_t)(plan.kv + plan.scratch), taken);
+        /* keys and values of 300 positions and a page for each further sequence; the rest are tables */
+        const size_t positions = (320 + PAGE * (n_seq - 1)) * (size_t)KV_BYTES;
+        assert_true(plan.kv >= positions && plan.kv < positions + positions / 8 + 4096);
+        moe_token id[LEN];
+        fill_tokens(m, id, LEN, 31);
+        const size_t calls = atomic_load(&c.n_calls);
+        assert_ok(append(s, 0, id, LEN));
+        assert_ok(moe_session_seq_copy(s, 0, (moe_seq)n_seq - 1));
+        assert_ok(moe_session_seq_remove(s, 0, 140, 20));
+        assert_ok(append(s, (moe_seq)n_seq - 1, id, 1));
+        assert_ok(moe_session_seq_truncate(s, 0, 3));
+        assert_int_equal(atomic_load(&c.n_calls), calls);
+        moe_session_free(s);
+    }
+    moe_model_release(m);
+    assert_int_equal(atomic_load(&c.now), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -541,6 +740,8 @@ int main(void)
         cmocka_unit_test(a_long_text_in_a_short_context),
         cmocka_unit_test(a_sequence_moves_between_sessions),
         cmocka_unit_test(damaged_sequences_are_refused),
+        cmocka_unit_test(alone_or_in_changing_company),
+        cmocka_unit_test(sequences_take_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,11 +9,12 @@
 #define N_SESSIONS 2
 #define N_SEQS     3
 #define N_CTX      64u
+#define ROOM       (N_CTX * N_SEQS) /* pages for one sequence at most */
 #define MAX_CALLS  48
 
 typedef struct shadow {
     moe_session *s;
-    moe_token token[N_SEQS][N_CTX * 2];
+    moe_token token[N_SEQS][ROOM];
     size_t len[N_SEQS];
     int observe_stop; /* the observer stops after that many calls; 0 = never */
 } shadow;
@@ -21,7 +22,7 @@ typedef struct shadow {
 typedef struct saved {
     uint8_t p[65536];
     size_t n, at;
-    moe_token token[N_SEQS][N_CTX * 2];
+    moe_token token[N_SEQS][ROOM];
     size_t len[N_SEQS];
 } saved;
 
@@ -29,7 +30,7 @@ static fuzz_heap heap = {0, 0, (size_t)64 << 20};
 static moe_model *model;
 static size_t n_vocab;
 static uint32_t n_experts, n_layers;
-static saved slot;
+static saved slot, single; /* a session; one sequence, as number 0 */
 
 /* ----------------------------------------------------------------------------------------------- sessions */
 
@@ -66,11 +67,11 @@ static void create(shadow *w, uint32_t choice)
 
 static void check(const shadow *w)
 {
-    moe_token ids[N_CTX * 2];
+    moe_token ids[ROOM];
     for (moe_seq q = 0; q < N_SEQS; q++) {
         size_t n = 0;
         FUZZ_CHECK(moe_session_seq_len(w->s, q) == w->len[q]);
-        FUZZ_CHECK(moe_session_seq_tokens(w->s, q, ids, N_CTX * 2, &n) == MOE_OK && n == w->len[q]);
+        FUZZ_CHECK(moe_session_seq_tokens(w->s, q, ids, ROOM, &n) == MOE_OK && n == w->len[q]);
         FUZZ_CHECK(memcmp(ids, w->token[q], n * sizeof *ids) == 0);
     }
 }
@@ -83,7 +84,7 @@ static moe_token a_token(fuzz_input *in)
 
 static void push(shadow *w, moe_seq q, moe_token id)
 {
-    FUZZ_CHECK(w->len[q] < N_CTX * 2);
+    FUZZ_CHECK(w->len[q] < ROOM);
     w->token[q][w->len[q]++] = id;
 }
 
@@ -143,6 +144,20 @@ static void call_truncate(shadow *w, fuzz_input *in)
     if (legal) w->len[q] = (size_t)keep;
 }
 
+static void call_remove(shadow *w, fuzz_input *in)
+{
+    const moe_seq q = (moe_seq)(fuzz_u8(in) % 5) - 1;
+    const moe_pos first = (moe_pos)(fuzz_u8(in) % 80) - 1;
+    const size_t n = fuzz_u8(in) % 80;
+    const int legal = q >= 0 && q < N_SEQS && first >= 0 && (size_t)first + n <= w->len[q];
+    const int st = moe_session_seq_remove(w->s, q, first, n);
+    FUZZ_CHECK(legal ? st == MOE_OK || st == MOE_E_FULL : st == MOE_E_RANGE);
+    if (st != MOE_OK) return;
+    memmove(w->token[q] + first, w->token[q] + (size_t)first + n,
+            (w->len[q] - (size_t)first - n) * sizeof(moe_token));
+    w->len[q] -= n;
+}
+
 static void call_reset(shadow *w, fuzz_input *in)
 {
     (void)in;
@@ -186,6 +201,31 @@ static void call_load(shadow *w, fuzz_input *in)
     FUZZ_CHECK(slot.at == slot.n && slot.n > 0);
     memcpy(w->token, slot.token, sizeof slot.token);
     memcpy(w->len, slot.len, sizeof slot.len);
+}
+
+static void call_save_one(shadow *w, fuzz_input *in)
+{
+    const moe_seq q = (moe_seq)(fuzz_u8(in) % N_SEQS);
+    single.n = 0;
+    FUZZ_CHECK(moe_session_seq_save(w->s, q, write_slot, &single) == MOE_OK);
+    memcpy(single.token[0], w->token[q], sizeof single.token[0]);
+    single.len[0] = w->len[q];
+}
+
+/* Of this kind, or a whole session, which may have one sequence or none and no results. */
+static void call_load_one(shadow *w, fuzz_input *in)
+{
+    const uint32_t which = fuzz_u8(in);
+    const moe_seq q = (moe_seq)(which % N_SEQS);
+    saved *from = which & 64 ? &slot : &single;
+    moe_seq of = 0;
+    from->at = 0;
+    if (moe_session_seq_load(w->s, q, read_slot, from) != MOE_OK) return;
+    FUZZ_CHECK(from->at == from->n && from->n > 0);
+    for (moe_seq i = 0; from == &slot && i < N_SEQS; i++)
+        if (slot.len[i]) of = i;
+    memcpy(w->token[q], from->token[of], sizeof w->token[q]);
+    w->len[q] = from->len[of];
 }
 
 static void call_results(shadow *w, fuzz_input *in)
@@ -389,10 +429,10 @@ static void call_recreate(shadow *w, fuzz_input *in)
 }
 
 static void (*const calls[])(shadow *w, fuzz_input *in) = {
-    call_eval,     call_batch,  call_copy,        call_truncate,    call_reset,   call_save,
-    call_load,     call_batch,  call_results,     call_interrupted, call_observe, call_sampler,
-    call_recreate, call_eval,   call_recipe,      call_recipe,      call_steer,   call_steer,
-    call_expert,   call_policy, call_copy_routing};
+    call_eval,     call_batch,  call_copy,         call_truncate,    call_reset,    call_save,
+    call_load,     call_batch,  call_results,      call_interrupted, call_observe,  call_sampler,
+    call_recreate, call_eval,   call_recipe,       call_recipe,      call_steer,    call_steer,
+    call_expert,   call_policy, call_copy_routing, call_remove,      call_save_one, call_load_one};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -401,6 +441,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (!model) prepare();
     const size_t before = heap.now;
     slot.n = slot.at = 0;
+    single.n = single.at = 0;
     for (int i = 0; i < N_SESSIONS; i++) create(&w[i], fuzz_u8(&in));
     for (int i = 0; i < MAX_CALLS && in.n > 0; i++) {
         const uint32_t r = fuzz_u8(&in);

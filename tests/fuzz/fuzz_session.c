@@ -2,9 +2,9 @@
 /*
  * Loading a saved session. The input is a script that damages a sound one: byte 0 says whether the checksum
  * is put right afterwards (so that the checks behind it are reached) or whether the rest is taken as the
- * stream itself; then changes {u16 position, u8 value}, position 0xffff meaning: cut to u16 bytes. Promises:
- * a refused load leaves the session as it was, to the bit; an accepted one can be saved again, unchanged, and
- * evaluated; nothing leaked.
+ * stream itself; then changes {u16 position, u8 value}, position 0xffff meaning: cut to u16 bytes. With bit 2
+ * of byte 0 it is one sequence, loaded into sequence 1. Promises: a refused load leaves the session as it
+ * was, to the bit; an accepted one can be saved again, unchanged, and evaluated; nothing leaked.
  */
 #include "base/hash.h"
 #include "fuzz.h"
@@ -15,8 +15,8 @@
 static fuzz_heap heap = {0, 0, (size_t)64 << 20};
 static moe_model *model;
 static moe_session *session;
-static uint8_t sound[MAX_STREAM], stream[MAX_STREAM], copy[MAX_STREAM];
-static size_t n_sound;
+static uint8_t sound[MAX_STREAM], single[MAX_STREAM], stream[MAX_STREAM], copy[MAX_STREAM];
+static size_t n_sound, n_single;
 static size_t n_vocab;
 
 typedef struct pipe {
@@ -73,6 +73,9 @@ static void prepare(void)
     FUZZ_CHECK(moe_session_seq_copy(session, 0, 2) == MOE_OK);
     FUZZ_CHECK(moe_session_eval(session, ids + 3, 2) == MOE_OK);
     n_sound = save(sound);
+    pipe w = {single, 0, MAX_STREAM};
+    FUZZ_CHECK(moe_session_seq_save(session, 0, write_pipe, &w) == MOE_OK);
+    n_single = w.n;
 }
 
 static void load_sound(void)
@@ -81,17 +84,17 @@ static void load_sound(void)
     FUZZ_CHECK(moe_session_load(session, read_pipe, &r) == MOE_OK);
 }
 
-static size_t damage(fuzz_input *in, int fix)
+static size_t damage(fuzz_input *in, const uint8_t *from, size_t n_from, int fix)
 {
-    size_t n = n_sound;
-    memcpy(stream, sound, n);
+    size_t n = n_from;
+    memcpy(stream, from, n);
     while (in->n >= 3) {
         const uint32_t at = fuzz_u16(in);
         if (at == 0xffff) {
             const uint32_t cut = fuzz_u16(in);
             n = cut < n ? cut : n;
         } else {
-            stream[at % n_sound] = (uint8_t)fuzz_u8(in);
+            stream[at % n_from] = (uint8_t)fuzz_u8(in);
         }
     }
     if (fix && n >= 8) {
@@ -111,7 +114,16 @@ static void check_untouched(void)
     FUZZ_CHECK(n == n_sound && memcmp(copy, sound, n) == 0);
 }
 
-static void check_usable(size_t used)
+/* As loaded: the same stream again, up to the number of the sequence and the sum behind it. */
+static void check_single(size_t used)
+{
+    pipe w = {copy, 0, MAX_STREAM};
+    FUZZ_CHECK(moe_session_seq_save(session, 1, write_pipe, &w) == MOE_OK && w.n == used);
+    FUZZ_CHECK(memcmp(copy, stream, 60) == 0);
+    if (used > 72) FUZZ_CHECK(memcmp(copy + 64, stream + 64, used - 72) == 0);
+}
+
+static void check_usable(size_t used, int one)
 {
     size_t len = 0, total = 0;
     moe_token ids[256];
@@ -123,8 +135,12 @@ static void check_usable(size_t used)
         total += n;
     }
     FUZZ_CHECK(total <= 128 * N_SEQS);
-    const size_t n = save(copy);
-    FUZZ_CHECK(n == used && memcmp(copy, stream, n) == 0);
+    if (one) {
+        check_single(used);
+    } else {
+        const size_t n = save(copy);
+        FUZZ_CHECK(n == used && memcmp(copy, stream, n) == 0);
+    }
     if (moe_session_eval(session, &(moe_token){7}, 1) == MOE_OK)
         FUZZ_CHECK(moe_session_logits(session, 0, &logits, &len) == MOE_OK && len == n_vocab);
 }
@@ -136,17 +152,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     load_sound();
     const size_t before = heap.now;
     const uint32_t mode = fuzz_u8(&in);
+    const int one = (mode & 4) != 0;
     size_t n_stream;
     if (mode & 2) {
         n_stream = in.n < MAX_STREAM ? in.n : MAX_STREAM;
         if (n_stream) memcpy(stream, in.p, n_stream);
     } else {
-        n_stream = damage(&in, mode & 1);
+        n_stream = one ? damage(&in, single, n_single, mode & 1) : damage(&in, sound, n_sound, mode & 1);
     }
     pipe r = {stream, 0, n_stream};
     heap.peak = heap.now;
-    if (moe_session_load(session, read_pipe, &r) == MOE_OK)
-        check_usable(r.n);
+    if ((one ? moe_session_seq_load(session, 1, read_pipe, &r) : moe_session_load(session, read_pipe, &r)) ==
+        MOE_OK)
+        check_usable(r.n, one);
     else
         check_untouched();
     FUZZ_CHECK(heap.now == before && heap.peak - before < ((size_t)1 << 20));

@@ -319,6 +319,11 @@ def main():
     save("session", "cut", bytes([1, 255, 255, 60, 0]))
     for at in range(0, 60, 4):
         save("session", "head%d" % at, bytes([1, at, 0, 255]))
+    save("session", "one_sound", bytes([5]))
+    save("session", "one_wrong_sum", bytes([4, 100, 0, 1]))
+    save("session", "one_cut", bytes([5, 255, 255, 66, 0]))
+    for at in range(48, 72, 4):
+        save("session", "one_head%d" % at, bytes([5, at, 0, 255]))
     save("session", "raw", bytes([2]) + b"MOESESS\n" + bytes(60))
     save("session", "nan", bytes([1]) + b"".join(struct.pack("<HB", 88 + i, 0xFF) for i in range(40)))
     save("trace", "sound", bytes([1]))
@@ -346,6 +351,8 @@ def main():
     save("api", "copy", bytes([0, 0, 0, 4, 1, 2, 3, 4, 4, 1, 2, 6, 1, 2, 0, 3, 5, 6, 7, 4, 2, 1, 8]))
     save("api", "batch", bytes([4, 4, 2, 21, 6, 8, 1, 9, 2, 16, 3, 24, 4, 17, 5, 10, 6, 16, 0, 16, 1]))
     save("api", "save_load", bytes([2, 2, 0, 6, 1, 2, 3, 4, 5, 6, 10, 13, 1, 3, 7, 8, 9, 12, 16, 0]))
+    save("api", "remove", bytes([0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 4, 1, 2, 42, 1, 3, 4, 42, 2, 9, 9, 0, 2, 1, 1]))
+    save("api", "one_sequence", bytes([0, 0, 0, 5, 1, 2, 3, 4, 5, 44, 0, 46, 2, 47, 1, 10, 46, 65, 4, 3, 1, 46, 0, 16, 0]))
     save("api", "stop", bytes([1, 1, 18, 5, 20, 5, 0, 7, 1, 2, 3, 4, 5, 6, 7, 0, 2, 1, 1]))
     for i, text in enumerate(
         [
