@@ -1,49 +1,52 @@
 /* SPDX-License-Identifier: MIT */
-/* overhead MODEL TOKENS THREADS: generates as the Python package does, prints wall and processor nanoseconds of the
- * decode loop and a sum over the tokens (both sides must have made the same). See overhead.py. */
-#include <stdio.h>
-#include <stdlib.h>
+/* The C side of overhead.py, a shared library: the same generation as a C program writes it, and moe_session_next()
+ * with a clock around it, which tells what the caller did between two calls. */
 #include <time.h>
 
 #include <moe/moe.h>
 
-static long long now(clockid_t clock)
+enum { GAPS_MAX = 1 << 16 };
+static long long gaps[GAPS_MAX], left_at;
+static int n_gaps;
+
+static long long now(void)
 {
     struct timespec t;
-    clock_gettime(clock, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-int main(int argc, char **argv)
+/* Takes one token from the logits that are there, then n times evaluates the last and takes the next; the text of all
+ * of them goes to dst. 0, or -1. */
+int overhead_loop(moe_session *s, moe_sampler *p, const moe_tokenizer *tok, int n, char *dst, size_t cap)
 {
-    moe_model *model;
-    moe_session *session;
-    moe_sampler *sampler;
-    const moe_tokenizer *tok;
-    moe_session_options so = MOE_SESSION_OPTIONS_INIT;
     moe_stream stream = MOE_STREAM_INIT;
-    moe_token ids[8] = {100, 200, 300, 400, 500, 600, 700, 800}, id;
-    char text[1024];
-    size_t len;
-    long long sum = 0;
-    if (argc < 4) return 2;
-    const int n = atoi(argv[2]);
-    so.n_threads = atoi(argv[3]);
-    if (moe_model_open(&model, argv[1], NULL) < 0 || moe_model_tokenizer(model, &tok) < 0 ||
-        moe_session_create(&session, model, &so) < 0 || moe_sampler_create(&sampler, NULL) < 0 ||
-        moe_sampler_add_named(sampler, "top-p:p=0.95;temp:t=0.8;dist:seed=1") < 0)
-        return 1;
-    for (int i = 0; i < 8; i++)
-        if (moe_sampler_accept(sampler, ids[i]) < 0) return 1;
-    if (moe_session_eval(session, ids, 8) < 0) return 1;
-    const long long wall = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-    for (int i = 0; i < n; i++) {
-        if (moe_sampler_pick(sampler, session, 0, &id) < 0 || moe_sampler_accept(sampler, id) < 0) return 1;
-        (void)moe_tokenizer_attr(tok, id); /* an end token does not end this */
-        if (moe_tokenizer_stream(tok, &stream, id, text, sizeof text, &len) < 0) return 1;
-        sum += (long long)len;
-        if (moe_session_eval(session, &id, 1) < 0) return 1;
+    moe_token id;
+    size_t len, at = 0;
+    for (int i = 0; i <= n; i++) {
+        if (i > 0 && moe_session_eval(s, &id, 1) < 0) return -1;
+        if (moe_sampler_pick(p, s, 0, &id) < 0 || moe_sampler_accept(p, id) < 0) return -1;
+        if (moe_tokenizer_attr(tok, id) & MOE_ATTR_END) return -1;
+        if (moe_tokenizer_stream(tok, &stream, id, dst + at, cap - at - 1, &len) < 0) return -1;
+        at += len;
     }
-    printf("%lld %lld %lld\n", now(CLOCK_MONOTONIC) - wall, now(CLOCK_PROCESS_CPUTIME_ID) - cpu, sum);
+    dst[at] = '\0';
     return 0;
+}
+
+int overhead_next(moe_session *s, moe_sampler *p, moe_next *io)
+{
+    if (left_at && n_gaps < GAPS_MAX) gaps[n_gaps++] = now() - left_at;
+    const int status = moe_session_next(s, p, io);
+    left_at = now();
+    return status;
+}
+
+/* The nanoseconds between calls since the last time this was asked; the next gap is not counted. */
+const long long *overhead_gaps(int *n)
+{
+    *n = n_gaps;
+    n_gaps = 0;
+    left_at = 0;
+    return gaps;
 }

@@ -24,6 +24,9 @@ SLICE_NS = 20_000_000
 #: Models with more active parameters than this are sliced for single tokens too.
 SLICE_PARAMS = 300_000_000
 
+#: Room for the text of one token at first; it grows.
+TEXT_ROOM = 512
+
 #: generate() takes a text, bytes, or tokens
 Prompt = Union[str, bytes, Ints]
 
@@ -36,7 +39,7 @@ class Step:
     def __init__(self, session: Handle, sampler: Sampler, seq: int, stream: TokenStream) -> None:
         self.io = d.moe_next(seq=seq, stream=C.pointer(stream._state))
         self._keep = (session, sampler._handle, stream)
-        self._make_room(512)
+        self._make_room(TEXT_ROOM)
         self.arguments = (C.c_void_p.from_param(session.address), C.c_void_p.from_param(sampler._handle.address),
                           C.byref(self.io))
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+import ctypes
 import gc
 import io
 import os
@@ -277,6 +278,120 @@ def test_generate(demo: libmoe.Model) -> None:
         with pytest.raises(libmoe.FullError):
             for _ in range(50):
                 list(s.generate("and then" * 3, max_tokens=30))
+
+
+def test_generate_is_what_its_steps_are(demo: libmoe.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = "penalties:repeat=1.1;top-k:k=40;temp:t=0.9;dist:seed=4"
+    prompt = demo.tokenizer.encode("The old sailor", bos=True)
+    with demo.session() as s, libmoe.Sampler(chain) as p:
+        for id in prompt:
+            p.accept(id)
+        s.eval(prompt)
+        stream, steps = demo.tokenizer.stream(), []
+        for _ in range(25):
+            id = p.pick(s)
+            p.accept(id)
+            steps.append(stream.feed(id))
+            s.eval([id])
+        text, tokens = "".join(steps), s.tokens()
+        ways = {"own": chain, "shared": libmoe.Sampler(chain), "sliced": chain, "little room": chain}
+        for way, sampler in ways.items():
+            monkeypatch.setattr(s, "_sliced", way == "sliced")
+            monkeypatch.setattr("libmoe._session.TEXT_ROOM", 1 if way == "little room" else 512)
+            s.reset()
+            assert "".join(s.generate(prompt, max_tokens=25, sampler=sampler)) == text, way
+            assert s.tokens() == tokens
+        s.reset()  # a byte of zero is a character as any other
+        (zero,) = demo.tokenizer.encode("\0")
+        forced = libmoe.Sampler().add_stage("logit-bias", ids=[zero], values=[1e6])
+        assert list(s.generate(prompt, max_tokens=3, sampler=forced)) == ["\0"] * 3
+
+
+def test_generate_that_fails(demo: libmoe.Model) -> None:
+    class Own(Exception):
+        pass
+
+    def fails(*_: object) -> None:
+        raise Own("mine")
+
+    with demo.session() as s:
+        pieces = s.generate("Once upon", seed=1)
+        next(pieces)
+        n = s.length()
+        view = s.logits()
+        s.observe(lambda v: s.info and None)  # callbacks may read the session
+        next(pieces)
+        with pytest.raises(libmoe.StaleError):
+            view.sum() if hasattr(view, "sum") else view[0]
+        assert s.length() == n + 1
+        s.observe(fails)
+        with pytest.raises(Own, match="mine"):
+            next(pieces)
+        assert s.length() == n + 1
+        s.observe(None)
+        pieces = s.generate("", seed=1)
+        next(pieces)
+        s.interrupt()
+        with pytest.raises(libmoe.AbortedError):
+            next(pieces)
+        with libmoe.Sampler() as custom:
+            custom.add_custom(fails)
+            with pytest.raises(Own):
+                next(s.generate("", sampler=custom))
+            pieces = s.generate("", sampler="dist")
+            next(pieces)
+        pieces = s.generate("", sampler=(closing := libmoe.Sampler("dist")))
+        next(pieces)
+        closing.close()
+        with pytest.raises(libmoe.ClosedError):
+            next(pieces)
+        pieces = s.generate("", sampler="dist")
+        next(pieces)
+    with pytest.raises(libmoe.ClosedError):
+        next(pieces)
+
+
+def test_two_threads_generate(demo: libmoe.Model) -> None:
+    """One of two at a time; the other is told, and neither breaks the session or its lock."""
+    with demo.session() as s:
+        refused: list[libmoe.StateError] = []
+        s.eval([1, 2, 3])
+
+        def work() -> None:
+            for _ in range(40):
+                try:
+                    list(s.generate("", max_tokens=3, seed=1))
+                except libmoe.FullError:
+                    return
+                except libmoe.StateError as error:
+                    refused.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert refused and "another thread" in str(refused[0])
+        s.reset()
+        assert "".join(s.generate("Once", max_tokens=3))
+
+
+def test_wrong_types(demo: libmoe.Model) -> None:
+    with demo.session() as s:
+        for wrong in ("abc", ["a"], [1.5], 7, None, [None], b"abc"):
+            with pytest.raises(TypeError):
+                s.eval(wrong)  # type: ignore[arg-type]
+        for use in (lambda: libmoe.Session(3), lambda: s.router("first"), lambda: s.generate(5), lambda: s.load(3.5),
+                    lambda: libmoe.Sampler(7), lambda: demo.read_tensor([])):
+            with pytest.raises((TypeError, AttributeError, ctypes.ArgumentError)):
+                use()  # type: ignore[no-untyped-call]
+        with pytest.raises(OverflowError):
+            s.eval([2**40])
+        for out_of_range in ([-1], [10**9]):
+            with pytest.raises(libmoe.RangeError):
+                s.eval(out_of_range)
+        s.eval([1, 2])
+        assert s.length() == 2
 
 
 def test_generate_in_a_sequence(demo: libmoe.Model) -> None:
