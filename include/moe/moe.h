@@ -820,7 +820,9 @@ typedef struct moe_session_options {
     uint32_t n_batch_max;         /**< rows computed at once (longer batches are split); 0 = 512 */
     uint32_t n_output_max;        /**< rows of results one eval may ask for; 0 = n_seq_max */
     int32_t n_threads;            /**< 0 = one per CPU that this process may use; at most 1024 */
-    int32_t kv_type_k;            /**< type of cached keys: #MOE_TYPE_F16 or #MOE_KV_F32; 0 = F16 */
+    int32_t kv_type_k;            /**< type of cached keys: #MOE_TYPE_F16 (0 = this), #MOE_KV_F32, #MOE_TYPE_BF16,
+                                       #MOE_TYPE_Q8_0 or #MOE_TYPE_Q4_0; the last two need heads of a multiple of 32
+                                       elements (else #MOE_E_UNSUPPORTED); @since 0.2.0: other than F16 and F32 */
     int32_t kv_type_v;            /**< type of cached values, likewise */
     const moe_executor *executor; /**< copied; NULL = own threads */
     moe_progress_fn progress;     /**< prefill progress, called between sub-batches, and that of

@@ -32,6 +32,8 @@ static const char g_model[] = "Model", g_text[] = "Text", g_sample[] = "Sampling
     {name, letter, commands, kind, AT(field), 0, group, arg, def, NULL, lo, hi, help}
 #define CHOICE(name, letter, commands, field, group, arg, def, choices, help)                                \
     {name, letter, commands, KIND_CHOICE, AT(field), 0, group, arg, def, choices, 0, 0, help}
+#define PAIR(name, letter, commands, field, group, arg, def, choices, help)                                  \
+    {name, letter, commands, KIND_PAIR, AT(field), 0, group, arg, def, choices, 0, 0, help}
 #define VALUE(name, letter, commands, kind, field, group, arg, def, help)                                    \
     {name, letter, commands, kind, AT(field), 0, group, arg, def, NULL, 0, 0, help}
 #define SEED(name, letter, commands, field, given, group, arg, help)                                         \
@@ -59,7 +61,8 @@ const struct option options[] = {
     NUMBER("shift", 0, CMD_TALK, KIND_INT, shift, g_session, "KEEP", NULL, 1, COUNT_MAX,
          "when the context is full, keep its first KEEP tokens, take out the older half of the others and go "
          "on; without it generation ends there"),
-    CHOICE("kv", 0, CMD_LOAD, kv, g_session, "TYPE", "f16", "f16 f32", "element type of the KV cache"),
+    PAIR("kv", 0, CMD_LOAD, kv, g_session, "TYPE", "f16", "f16 bf16 f32 q8_0 q4_0",
+         "element type of the KV cache, or K,V for keys and values that differ, such as q8_0,f16"),
     NUMBER("batch", 0, CMD_LOAD, KIND_INT, batch, g_session, "N", NULL, 1, 65536,
          "rows computed at once; longer inputs are split (results stay the same to the bit)"),
     NUMBER("threads", 't', CMD_EVAL | CMD_QUANTIZE, KIND_INT, threads, g_session, "N", NULL, 1, 4096,
@@ -98,6 +101,8 @@ const struct option options[] = {
          "thread counts; without it one per CPU"),
     NUMBER("repetitions", 'r', CMD_BENCH, KIND_INT, repetitions, g_measure, "N", "5", 1, 1000,
          "measurements of each kind; the median is reported with the smallest and the largest"),
+    FLAG("limits", 0, CMD_BENCH, limits, g_measure,
+         "also measure what the machine can do: bytes read from memory and 8-bit operations per second"),
 
     VALUE("file", 'f', CMD_RUN | CMD_TOKENIZE, KIND_FILE, file, g_text, "FILE", NULL,
          "read the text from a file (- for standard input)"),
@@ -204,6 +209,8 @@ const struct option options[] = {
     FLAG("no-echo", 0, CMD_RUN, no_echo, g_output, "print the continuation without the prompt"),
     FLAG("ids", 0, CMD_TOKENIZE, ids, g_output, "only the ids, on one line"),
     FLAG("count", 0, CMD_TOKENIZE, count, g_output, "only the number of tokens"),
+    FLAG("stages", 0, CMD_BENCH, stages, g_output,
+         "under each row of the table, time per token in attention, routers, experts, output"),
     FLAG("csv", 0, CMD_BENCH, csv, g_output, "comma-separated values instead of a table"),
     FLAG("json", 'j', CMD_JSON, json, g_output, "JSON, for programs"),
     FLAG("stats", 0, CMD_TALK, stats, g_output, "tokens, times and speed afterwards, on stderr"),

@@ -44,7 +44,7 @@ struct settings {
     /* bench */
     struct int_list prompts, contexts, sequences, thread_list;
     int32_t generate, repetitions;
-    bool csv;
+    bool csv, limits, stages;
     /* tokenize */
     bool decode, ids, count;
     /* perplexity */
@@ -77,6 +77,7 @@ enum option_kind {
     KIND_TEXT,
     KIND_FILE,
     KIND_CHOICE,
+    KIND_PAIR, /* a choice, or two with a comma */
     KIND_INTS,
     KIND_TEXTS,
     KIND_FILES
@@ -92,7 +93,7 @@ struct option {
     const char *group;   /* heading in the help */
     const char *arg;     /* name of the argument, NULL for flags */
     const char *def;     /* default as text, parsed like the user's; NULL for none */
-    const char *choices; /* space-separated, for KIND_CHOICE */
+    const char *choices; /* space-separated, for KIND_CHOICE and KIND_PAIR */
     double lo, hi;       /* for numbers */
     const char *help;    /* one sentence without a full stop */
 };

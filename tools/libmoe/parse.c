@@ -101,6 +101,8 @@ static int bad_value(const struct command *c, const struct option *o, const char
 {
     switch (o->kind) {
     case KIND_CHOICE: return usage_error(c, "--%s takes one of: %s; not `%s`", o->name, o->choices, value);
+    case KIND_PAIR:
+        return usage_error(c, "--%s takes one of: %s; or two with a comma; not `%s`", o->name, o->choices, value);
     case KIND_INT:
     case KIND_INTS:
     case KIND_REAL:
@@ -139,11 +141,11 @@ static bool parse_bytes(const char *text, uint64_t *out)
     return true;
 }
 
-static bool is_choice(const char *choices, const char *value)
+static bool is_choice(const char *choices, const char *value, size_t len)
 {
-    const size_t len = strlen(value);
-    for (const char *p = choices; len && (p = strstr(p, value)) != NULL; p += len)
-        if ((p == choices || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0')) return true;
+    for (const char *p = choices; len && (p = strchr(p, value[0])) != NULL; p++)
+        if ((p == choices || p[-1] == ' ') && strncmp(p, value, len) == 0 && (p[len] == ' ' || p[len] == '\0'))
+            return true;
     return false;
 }
 
@@ -186,9 +188,16 @@ static bool store(struct settings *s, const struct option *o, const char *value)
         return true;
     }
     case KIND_CHOICE:
-        if (!is_choice(o->choices, value)) return false;
+        if (!is_choice(o->choices, value, strlen(value))) return false;
         *(const char **)field = value;
         return true;
+    case KIND_PAIR: {
+        const size_t len = strcspn(value, ",");
+        if (!is_choice(o->choices, value, len)) return false;
+        if (value[len] && !is_choice(o->choices, value + len + 1, strlen(value + len + 1))) return false;
+        *(const char **)field = value;
+        return true;
+    }
     case KIND_TEXT:
     case KIND_FILE: *(const char **)field = value; return true;
     case KIND_INTS: return parse_ints(o, value, field);

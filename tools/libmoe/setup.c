@@ -89,6 +89,18 @@ void model_options(const struct settings *s, moe_model_options *o)
     }
 }
 
+/* A name of --kv, which parse.c has checked; it ends at a comma. */
+static int32_t kv_type(const char *name)
+{
+    static const struct {
+        const char *name;
+        int32_t type;
+    } types[] = {{"bf16", MOE_TYPE_BF16}, {"f32", MOE_KV_F32}, {"q8_0", MOE_TYPE_Q8_0}, {"q4_0", MOE_TYPE_Q4_0}};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (strncmp(name, types[i].name, strcspn(name, ",")) == 0) return types[i].type;
+    return MOE_TYPE_F16;
+}
+
 void session_options(const struct settings *s, moe_session_options *o)
 {
     const moe_session_options init = MOE_SESSION_OPTIONS_INIT;
@@ -97,7 +109,11 @@ void session_options(const struct settings *s, moe_session_options *o)
     o->n_batch_max = (uint32_t)s->batch;
     o->n_threads = s->threads;
     o->progress = progress_callback;
-    if (s->kv && strcmp(s->kv, "f32") == 0) o->kv_type_k = o->kv_type_v = MOE_KV_F32;
+    if (s->kv) {
+        const char *v = strchr(s->kv, ',');
+        o->kv_type_k = kv_type(s->kv);
+        o->kv_type_v = v ? kv_type(v + 1) : o->kv_type_k;
+    }
 }
 
 int open_model(const struct settings *s, uint32_t flags, moe_model **out)

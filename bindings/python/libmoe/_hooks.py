@@ -247,10 +247,11 @@ def session_options(*, n_ctx: int = 0, n_seq_max: int = 0, n_batch_max: int = 0,
                     keep_partial: bool = False, exact_activations: bool = False, keep_routes: bool = False,
                     executor: Optional[Executor] = None, progress: Optional[Progress] = None,
                     ) -> tuple[d.moe_session_options, dict[str, Any]]:
-    kinds = {None: 0, "F16": d.MOE_TYPE_F16, "F32": d.MOE_KV_F32}
+    kinds = {None: 0, "F16": d.MOE_TYPE_F16, "F32": d.MOE_KV_F32, "BF16": d.MOE_TYPE_BF16,
+             "Q8_0": d.MOE_TYPE_Q8_0, "Q4_0": d.MOE_TYPE_Q4_0}
     for kind in (kv_type_k, kv_type_v):
         if kind not in kinds:
-            raise ValueError(f"a KV cache is F16 or F32, not {kind!r}")
+            raise ValueError(f"a KV cache is F32, F16, BF16, Q8_0 or Q4_0, not {kind!r}")
     flags = (d.MOE_SESSION_KEEP_PARTIAL * keep_partial | d.MOE_SESSION_EXACT_ACT * exact_activations
              | d.MOE_SESSION_KEEP_ROUTES * keep_routes)
     options = d.moe_session_options(flags=flags, n_ctx=n_ctx, n_seq_max=n_seq_max, n_batch_max=n_batch_max,

@@ -100,7 +100,7 @@ def test_batches_and_sequences(tiny: libmoe.Model, numbers: str) -> None:
     with tiny.session(n_ctx=64) as s, pytest.raises(libmoe.FullError):
         s.eval(list(range(1, 66)))
     with pytest.raises(ValueError):
-        tiny.session(kv_type_k="Q8_0")
+        tiny.session(kv_type_k="Q5_0")
     with pytest.raises(libmoe.InvalidError):
         tiny.session(threads=5000)
     with tiny.session(kv_type_k="F32", kv_type_v="F32", exact_activations=True) as s:

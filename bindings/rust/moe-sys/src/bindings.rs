@@ -1083,7 +1083,7 @@ pub struct moe_session_options {
     pub n_output_max: u32,
     /// 0 = one per CPU that this process may use; at most 1024
     pub n_threads: i32,
-    /// type of cached keys: [`MOE_TYPE_F16`] or [`MOE_KV_F32`]; 0 = F16
+    /// type of cached keys: [`MOE_TYPE_F16`] (0 = this), [`MOE_KV_F32`], [`MOE_TYPE_BF16`], [`MOE_TYPE_Q8_0`] or [`MOE_TYPE_Q4_0`]; the last two need heads of a multiple of 32 elements (else [`MOE_E_UNSUPPORTED`]); @since 0.2.0: other than F16 and F32
     pub kv_type_k: i32,
     /// type of cached values, likewise
     pub kv_type_v: i32,

@@ -39,6 +39,12 @@ pub enum KvType {
     F16,
     /// 32-bit floats.
     F32,
+    /// 16-bit floats with the range of 32-bit ones.
+    Bf16,
+    /// Blocks of 32 signed bytes with a scale; heads must be a multiple of 32 wide.
+    Q8_0,
+    /// Blocks of 32 four-bit numbers with a scale; heads must be a multiple of 32 wide.
+    Q4_0,
 }
 
 type SendProgressFn = Box<dyn FnMut(&Progress) -> Result<()> + Send>;
@@ -97,7 +103,13 @@ impl SessionOptions {
 
     /// Types of cached keys and values.
     pub fn kv_types(mut self, keys: KvType, values: KvType) -> Self {
-        let raw = |t| if t == KvType::F32 { sys::MOE_KV_F32 } else { sys::MOE_TYPE_F16 };
+        let raw = |t| match t {
+            KvType::F16 => sys::MOE_TYPE_F16,
+            KvType::F32 => sys::MOE_KV_F32,
+            KvType::Bf16 => sys::MOE_TYPE_BF16,
+            KvType::Q8_0 => sys::MOE_TYPE_Q8_0,
+            KvType::Q4_0 => sys::MOE_TYPE_Q4_0,
+        };
         self.kv_k = raw(keys);
         self.kv_v = raw(values);
         self
