@@ -20,11 +20,42 @@
 
 static HANDLE handle_of(intptr_t h) { return (HANDLE)h; }
 
+/* Errors worth words; the system's own text comes in the language of the user. */
+static const struct {
+    DWORD err;
+    const char *text;
+} reasons[] = {
+    {ERROR_FILE_NOT_FOUND, "No such file"},
+    {ERROR_PATH_NOT_FOUND, "No such directory"},
+    {ERROR_INVALID_NAME, "Not a possible name"},
+    {ERROR_ACCESS_DENIED, "Access denied"},
+    {ERROR_SHARING_VIOLATION, "In use by another program"},
+    {ERROR_USER_MAPPED_FILE, "In use as a mapped file"},
+    {ERROR_WRITE_PROTECT, "Write-protected"},
+    {ERROR_DISK_FULL, "Disk full"},
+    {ERROR_HANDLE_DISK_FULL, "Disk full"},
+    {ERROR_NOT_ENOUGH_MEMORY, "Out of memory"},
+    {ERROR_COMMITMENT_LIMIT, "Out of memory"},
+};
+
+static const char *reason(DWORD err)
+{
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (reasons[i].err == err) return reasons[i].text;
+    return "Refused by the system";
+}
+
 static int io_fail(const char *path, const char *what, DWORD err)
 {
     const int missing = err == ERROR_FILE_NOT_FOUND || err == ERROR_PATH_NOT_FOUND;
-    return moe__fail(missing ? MOE_E_NOTFOUND : MOE_E_IO, "%s: %s: Windows error %lu", path, what,
-                     (unsigned long)err);
+    return moe__fail(missing ? MOE_E_NOTFOUND : MOE_E_IO, "%s: %s: %s (Windows error %lu)", path, what,
+                     reason(err), (unsigned long)err);
+}
+
+static int map_fail(const char *path, DWORD err)
+{
+    return MOE_FAIL(UNSUPPORTED, "%s: cannot map: %s (Windows error %lu)", path, reason(err),
+                    (unsigned long)err);
 }
 
 /* *out = the path as wide characters; free with moe__free. */
@@ -54,9 +85,11 @@ int moe__os_open(moe__os_file *out, const char *path)
     const HANDLE h = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
                                  FILE_ATTRIBUTE_NORMAL, NULL);
     const DWORD err = GetLastError();
+    const DWORD attr = h == INVALID_HANDLE_VALUE ? GetFileAttributesW(wide) : 0;
     moe__free(&system, wide);
-    if (h == INVALID_HANDLE_VALUE)
-        return io_fail(path, "cannot open", err); /* a directory too: access denied */
+    if (attr != INVALID_FILE_ATTRIBUTES && (attr & FILE_ATTRIBUTE_DIRECTORY))
+        return MOE_FAIL(IO, "%s: expected a regular file, found a directory", path);
+    if (h == INVALID_HANDLE_VALUE) return io_fail(path, "cannot open", err);
     if (GetFileType(h) != FILE_TYPE_DISK) {
         CloseHandle(h);
         return MOE_FAIL(IO, "%s: expected a regular file, found a device or pipe", path);
@@ -114,13 +147,11 @@ int moe__os_map(const moe__os_file *f, const void **out, const char *path)
     if (f->length == 0 || f->length > SIZE_MAX)
         return MOE_FAIL(UNSUPPORTED, "%s: %llu bytes cannot be mapped", path, (unsigned long long)f->length);
     const HANDLE m = CreateFileMappingW(handle_of(f->handle), NULL, PAGE_READONLY, 0, 0, NULL);
-    if (!m)
-        return MOE_FAIL(UNSUPPORTED, "%s: cannot map: Windows error %lu", path,
-                        (unsigned long)GetLastError());
+    if (!m) return map_fail(path, GetLastError());
     const void *p = MapViewOfFile(m, FILE_MAP_READ, 0, 0, (SIZE_T)f->length);
     const DWORD err = GetLastError();
     CloseHandle(m); /* the view keeps the mapping */
-    if (!p) return MOE_FAIL(UNSUPPORTED, "%s: cannot map: Windows error %lu", path, (unsigned long)err);
+    if (!p) return map_fail(path, err);
     *out = p;
     return MOE_OK;
 }

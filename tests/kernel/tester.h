@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
 #include "kernel/kernel.h"
 
 typedef struct tester {
@@ -47,7 +48,7 @@ void *guarded(tester *t, unsigned slot, size_t n);
 /* Says whether a slot's pattern around the block was changed. */
 int guard_broken(unsigned slot);
 
-void fail(tester *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void fail(tester *t, const char *fmt, ...) MOE_PRINTF(2, 3);
 /* Equal bits, or both NaN. */
 void check_floats(tester *t, const char *where, const float *expected, const float *found, size_t n);
 void check_bytes(tester *t, const char *where, const void *expected, const void *found, size_t n);

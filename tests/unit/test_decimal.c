@@ -184,11 +184,14 @@ static int fewest_f32(float x)
     return p;
 }
 
+/* strtod of mingw-w64 10 takes some numbers just below a power of two for that power; its strtold does not. */
+static int reads_as(const char *s, double x) { return strtod(s, NULL) == x && (double)strtold(s, NULL) == x; }
+
 static int fewest_f64(double x)
 {
     char s[64];
     int p = 1;
-    while (p < 17 && (snprintf(s, sizeof s, "%.*e", p - 1, x), strtod(s, NULL) != x)) p++;
+    while (p < 17 && (snprintf(s, sizeof s, "%.*e", p - 1, x), !reads_as(s, x))) p++;
     return p;
 }
 

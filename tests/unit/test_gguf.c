@@ -772,7 +772,7 @@ static void files_open_mapped_and_read(void **state)
     bytes b = sound_file(3);
     const int fd = mkstemp(path);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, b.p, b.n), (int)b.n);
+    assert_int_equal(write(fd, b.p, (unsigned)b.n), (int)b.n);
     close(fd);
     for (uint32_t flags = 0; flags <= MOE_OPEN_NO_MMAP; flags++) {
         moe__file *f;

@@ -443,8 +443,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes), cmocka_unit_test(test_stragglers),
-        cmocka_unit_test(test_many_runs), cmocka_unit_test(test_changing_members), cmocka_unit_test(test_executor),
-        cmocka_unit_test(test_executor_faults), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_many_runs), cmocka_unit_test(test_changing_members),
+        cmocka_unit_test(test_executor), cmocka_unit_test(test_executor_faults), cmocka_unit_test(test_memory),
         cmocka_unit_test(test_cpu_count),
         cmocka_unit_test(test_float_environment),
 #if defined(__x86_64__)
