@@ -24,7 +24,7 @@
 #endif
 
 /* What bodies ask; see x86/vint.h. */
-#define VI_DOT     0
+#define VI_DOT     MOE_DOT
 #define VI_PAIRS   0
 #define VI_FLIP    0
 #define VI_PLUS(n) 0
@@ -300,7 +300,14 @@ ALWAYS_INLINE vi vi_corr(vi acc, vc c, const int16_t *two)
     return vi_make(i4_corr(acc.a, c.a, two), i4_corr(acc.b, c.b, two));
 }
 
-#if !MOE_DOT
+#if MOE_DOT
+/* acc + the four products of each dword of w and of the dword at p, the same for all lanes. */
+ALWAYS_INLINE vi vi_dot_bcast(vi acc, vi w, const void *p)
+{
+    const vi x = vi_bcast32(p);
+    return vi_make(vdotq_s32(acc.a, S8(w.a), S8(x.a)), vdotq_s32(acc.b, S8(w.b), S8(x.b)));
+}
+#else
 /* A part: products of some dwords of weights with one of x each, as 16-bit sums, four in a row for each
  * weight row. */
 typedef struct vp {
