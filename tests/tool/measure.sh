@@ -9,19 +9,32 @@ json "bench: every combination" 'len(j["results"]) == 12 and j["complete"] and
 {(k, n, c, t) for k, n in (("prefill", 8), ("prefill", 16), ("decode", 4)) for c in (0, 8)
 for t in ((1,) if "threads: serial" in j["build"] else (1, 2))}'
 json "bench: min <= median <= max" 'all(0 < r["min"] <= r["median"] <= r["max"] for r in j["results"])'
-json "bench: bytes per second from the active bytes" \
-    'all(abs(r["bytes_per_s"] / (r["median"] * j["active_bytes"]) - 1) < 1e-6
-for r in j["results"] if r["kind"] == "decode") and 0 < j["active_bytes"] < j["bytes"]'
-runs 0 "bench --csv" tool bench -m "$MODEL" --prompt 8 --generate 4 -r 2 --csv
-holds "bench --csv: eleven columns each" awk -F, 'NF != 11 { bad = 1 } END { exit bad || NR != 3 }' "$tmp/out"
+json "bench: bytes per second from the active bytes and the KV cache" \
+    'all(1 <= r["bytes_per_s"] / (r["median"] * j["active_bytes"]) < 1.5
+for r in j["results"] if r["kind"] == "decode") and 0 < j["active_bytes"] < j["bytes"] and
+len({round(r["bytes_per_s"] / r["median"]) for r in j["results"] if r["kind"] == "decode"}) == 2'
+json "bench: operations per second of a prompt" \
+    'all(abs(r["ops_per_s"] / (2 * j["products_per_token"] * r["median"]) - 1) < 1e-6
+for r in j["results"] if r["kind"] == "prefill") and 0 < j["products_per_token"] < j["bytes"]'
+json "bench: stages are parts of the time" \
+    'all(0 < sum(v for k, v in r["stage_ns"].items() if k != "selection") < 2e9 / r["min"] and
+0 < r["stage_ns"]["selection"] < r["stage_ns"]["routers"] for r in j["results"])'
+runs 0 "bench --csv --limits" tool bench -m "$MODEL" --prompt 8 --generate 4 -r 2 --csv --limits
+holds "bench --csv: 18 columns each" awk -F, 'NF != 18 { bad = 1 } END { exit bad || NR < 4 }' "$tmp/out"
+runs 0 "bench of the machine alone" tool bench -m "$MODEL" --prompt 0 --generate 0 --threads 1 --limits --json
+json "bench of the machine alone: possible figures" 'j["results"] == [] and j["complete"] and
+[1e8 < r["read_bytes_per_s"] < 1e12 and all(1e9 < x < 1e14 for x in r["int8_ops_per_s"].values())
+for r in j["limits"]] == [True]'
 runs 0 "bench of several sequences" tool bench -m "$MODEL" --prompt 0 --generate 6 --contexts 0,70 \
     --sequences 1,3,5 --threads 1 -r 1 --json
 json "bench of several sequences: a row for each" '[(r["context"], r["sequences"]) for r in j["results"]] ==
 [(c, n) for c in (0, 70) for n in (1, 3, 5)] and j["complete"] and
 all(0 < r["bytes_per_s"] < 1e12 for r in j["results"])'
 runs 2 "bench: too many sequences" tool bench -m "$MODEL" --generate 100000000 --sequences 64
-runs 0 "bench as a table" tool bench -m "$MODEL" --prompt 8 --generate 4 -r 1
+runs 0 "bench as a table" tool bench -m "$MODEL" --prompt 8 --generate 4 -r 1 --stages --limits
 says out "bench as a table: a row" '^decode +4 +0 '
+says out "bench as a table: stages below it" '^ +experts +[0-9.]+ us +[0-9.]+%$'
+says out "bench as a table: limits" '^[0-9]+ +[0-9.]+ [KMGT]iB/s '
 runs 2 "bench of nothing" tool bench -m "$MODEL" --prompt 0 --generate 0
 runs 2 "bench: bad list" tool bench -m "$MODEL" --prompt 8,,9
 runs 130 "bench interrupted" timeout --preserve-status -s INT 2 "$LIBMOE" bench -m "$MODEL" --prompt 8 \

@@ -3,43 +3,19 @@
  * libmoe bench: prefill and decode speed. For every context depth and thread count: fill the context, then
  * time each kind of work, one unmeasured round first; between rounds the context is cut back to its depth.
  * Several sequences decoded together have different texts and share nothing but the weights.
- * Decoding reads all active weights once per token, hence bytes per second = speed x active bytes; experts
- * count by how many the session's routing really used.
+ * Decoding reads all active weights and the KV cache once per token, hence bytes per second; experts count by
+ * how many the session's routing really used.
  */
+#include "bench.h"
+
 #include "interrupt.h"
-#include "json.h"
 #include "out.h"
 #include "progress.h"
 #include "setup.h"
 #include "term.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct result {
-    const char *kind;
-    uint32_t tokens, context, threads, rounds, sequences;
-    double median, min, max; /* tokens per second */
-    double bytes;            /* per second; 0 for prefill */
-    double select;           /* part of the time from router logits to weights */
-};
-
-struct bench {
-    const struct settings *s;
-    moe_model *model;
-    moe_session *session;
-    moe_token *ids; /* [n_ids] of pseudo-random tokens */
-    size_t n_ids;
-    moe_seq *seq;   /* [n_seq]: 0, 1, 2 ... */
-    moe_token *row; /* [n_seq]: one token of each sequence */
-    size_t n_seq;   /* most sequences at once */
-    double dense,
-        experts;  /* bytes of weights that one token uses as the file routes it: routed experts apart */
-    double pairs; /* routed experts of one token in all layers, as the file routes it */
-    struct json json;
-    double speed[1000]; /* of the rounds, see the limit of --repetitions */
-};
 
 /* ---------------------------------------------------------------------------------------------- the model */
 
@@ -62,14 +38,31 @@ static void count_bytes(struct bench *b, const moe_model_info *info)
     for (size_t i = 0; i < moe_model_tensor_count(m); i++) {
         moe_tensor_info t = MOE_TENSOR_INFO_INIT;
         if (moe_model_tensor_at(m, i, &t) != MOE_OK) continue;
-        if (ends_with(t.name, "_exps.weight") || ends_with(t.name, "_exps.bias"))
-            b->experts +=
-                (double)t.bytes * (info->n_experts ? (double)info->top_k / (double)info->n_experts : 1.0);
-        else if (strcmp(t.name, "token_embd.weight") == 0 && !tied)
+        const double values = (double)t.dim[0] * (double)t.dim[1] * (double)t.dim[2] * (double)t.dim[3];
+        const double share = info->n_experts ? (double)info->top_k / (double)info->n_experts : 1.0;
+        const bool table = strcmp(t.name, "token_embd.weight") == 0;
+        const bool expert = ends_with(t.name, "_exps.weight");
+        if (expert || ends_with(t.name, "_exps.bias"))
+            b->experts += (double)t.bytes * share;
+        else if (table && !tied)
             b->dense += (double)t.bytes / (info->n_vocab ? (double)info->n_vocab : 1.0);
         else
             b->dense += (double)t.bytes;
+        if (t.n_dims > 1 && !table && strcmp(t.name, "output.weight") != 0)
+            b->products += values * (expert ? share : 1.0);
     }
+}
+
+/* Bytes of the KV cache that hold n positions. The cache itself is planned in pages, hence the share. */
+static double kv_bytes(const struct bench *b, size_t n)
+{
+    moe_session_options o;
+    moe_memory memory = MOE_MEMORY_INIT;
+    const size_t planned = (n + 4095) / 4096 * 4096;
+    session_options(b->s, &o);
+    o.n_ctx = (uint32_t)planned;
+    if (!n || moe_model_get_memory(b->model, &o, &memory) != MOE_OK) return 0.0;
+    return (double)memory.kv * (double)n / (double)planned;
 }
 
 /* The same as the session routes: experts in proportion to those computed since the counters were reset. */
@@ -92,13 +85,18 @@ static double bytes_per_step(const struct bench *b, size_t n_seq)
     return b->dense + (double)st.expert_bytes / ((double)st.tokens_decode / (double)n_seq);
 }
 
-/* Part of the counted time that selection took, without the routers' matrix products. */
-static double select_share(const struct bench *b)
+/* Nanoseconds per token that the parts of the work took since the counters were reset. */
+static void get_stages(const struct bench *b, struct result *r)
 {
     moe_stats st = MOE_STATS_INIT;
-    if (moe_session_get_stats(b->session, &st) != MOE_OK) return 0.0;
+    if (moe_session_get_stats(b->session, &st) != MOE_OK) return;
+    const double tokens = (double)st.tokens_prefill + (double)st.tokens_decode;
     const double ns = (double)st.ns_prefill + (double)st.ns_decode;
-    return ns > 0.0 ? (double)st.ns_select / ns : 0.0;
+    const uint64_t part[N_STAGES] = {st.ns_attn,   st.ns_route, st.ns_select,
+                                     st.ns_expert, st.ns_dense, st.ns_head};
+    for (size_t i = 0; i < N_STAGES && tokens > 0.0; i++) r->stage[i] = (double)part[i] / tokens;
+    r->total = tokens > 0.0 ? ns / tokens : 0.0;
+    r->select = ns > 0.0 ? (double)st.ns_select / ns : 0.0;
 }
 
 static size_t largest(const struct int_list *list)
@@ -209,11 +207,13 @@ static int measure(struct bench *b, size_t n_seq, size_t n, size_t depth, struct
     r->sequences = n_seq ? (uint32_t)n_seq : 1;
     progress_begin(r->kind, false);
     status = fill(b, n_seq ? n_seq : 1, depth);
-    moe_session_reset_stats(b->session);
     for (size_t i = 0; i <= rounds && status == MOE_OK; i++) {
         progress_update(i, rounds + 1);
         status = round_of(b, n_seq, n, depth, &ns);
-        if (i && status == MOE_OK) b->speed[i - 1] = (double)per_round * 1e9 / (double)(ns ? ns : 1);
+        if (i == 0)
+            moe_session_reset_stats(b->session);
+        else if (status == MOE_OK)
+            b->speed[i - 1] = (double)per_round * 1e9 / (double)(ns ? ns : 1);
     }
     progress_end();
     if (status != MOE_OK) return status;
@@ -221,74 +221,15 @@ static int measure(struct bench *b, size_t n_seq, size_t n, size_t depth, struct
     r->min = b->speed[0];
     r->max = b->speed[rounds - 1];
     r->median = rounds % 2 ? b->speed[rounds / 2] : 0.5 * (b->speed[rounds / 2 - 1] + b->speed[rounds / 2]);
-    r->bytes = n_seq > 1 ? r->median / (double)n_seq * bytes_per_step(b, n_seq)
-               : n_seq   ? r->median * bytes_per_token(b)
-                         : 0.0;
-    r->select = select_share(b);
+    if (n_seq) {
+        const double weights = n_seq > 1 ? bytes_per_step(b, n_seq) : bytes_per_token(b);
+        const double kv = kv_bytes(b, depth + n / 2) * (double)n_seq;
+        r->bytes = r->median / (double)n_seq * (weights + kv);
+    } else {
+        r->ops = r->median * 2.0 * b->products;
+    }
+    get_stages(b, r);
     return MOE_OK;
-}
-
-/* ------------------------------------------------------------------------------------------------- output */
-
-static void show_head(struct bench *b, const moe_model_info *info)
-{
-    char a[TEXT_SIZE];
-    if (b->s->json) {
-        json_open(&b->json, NULL, '{');
-        json_text(&b->json, "model", info->name);
-        json_text(&b->json, "family", info->arch);
-        json_text(&b->json, "file_type", info->file_type);
-        json_uint(&b->json, "bytes", info->bytes);
-        json_uint(&b->json, "active_bytes", (uint64_t)(b->dense + b->experts + 0.5));
-        json_text(&b->json, "isa", b->s->isa ? b->s->isa : moe_cpu_isa());
-        json_text(&b->json, "build", moe_build_info());
-        json_open(&b->json, "results", '[');
-    } else if (b->s->csv) {
-        out_text("kind,tokens,context,threads,rounds,median_tokens_per_s,min_tokens_per_s,max_tokens_per_s,"
-                 "bytes_per_s,select_share,sequences\n");
-    } else {
-        out_format("%s %s, %s active for a token, %s\n\n", *info->name ? info->name : info->arch,
-                   info->file_type, readable_bytes(a, (uint64_t)(b->dense + b->experts + 0.5)),
-                   moe_build_info());
-        out_format("%-8s %8s %8s %9s %8s %12s %12s %12s %12s %9s\n", "kind", "tokens", "context", "sequences",
-                   "threads", "tokens/s", "min", "max", "bytes/s", "selection");
-    }
-    out_flush();
-}
-
-static void show(struct bench *b, const struct result *r)
-{
-    char a[TEXT_SIZE];
-    if (b->s->json) {
-        json_open_row(&b->json, NULL, '{');
-        json_text(&b->json, "kind", r->kind);
-        json_uint(&b->json, "tokens", r->tokens);
-        json_uint(&b->json, "context", r->context);
-        json_uint(&b->json, "sequences", r->sequences);
-        json_uint(&b->json, "threads", r->threads);
-        json_uint(&b->json, "rounds", r->rounds);
-        json_real(&b->json, "median", r->median);
-        json_real(&b->json, "min", r->min);
-        json_real(&b->json, "max", r->max);
-        if (r->bytes > 0.0)
-            json_real(&b->json, "bytes_per_s", r->bytes);
-        else
-            json_null(&b->json, "bytes_per_s");
-        json_real(&b->json, "select_share", r->select);
-        json_close(&b->json);
-    } else if (b->s->csv) {
-        out_format("%s,%lu,%lu,%lu,%lu,%.3f,%.3f,%.3f,", r->kind, (unsigned long)r->tokens,
-                   (unsigned long)r->context, (unsigned long)r->threads, (unsigned long)r->rounds, r->median,
-                   r->min, r->max);
-        if (r->bytes > 0.0) out_format("%.0f", r->bytes);
-        out_format(",%.6f,%lu\n", r->select, (unsigned long)r->sequences);
-    } else {
-        out_format("%-8s %8lu %8lu %9lu %8lu %12.2f %12.2f %12.2f %12s %8.3f%%\n", r->kind,
-                   (unsigned long)r->tokens, (unsigned long)r->context, (unsigned long)r->sequences,
-                   (unsigned long)r->threads, r->median, r->min, r->max,
-                   r->bytes > 0.0 ? readable_bytes(a, (uint64_t)r->bytes) : "-", 100.0 * r->select);
-    }
-    out_flush();
 }
 
 /* -------------------------------------------------------------------------------------------------- loops */
@@ -302,18 +243,23 @@ static int measure_kinds(struct bench *b, size_t depth, uint32_t threads)
         const bool decode = i >= s->prompts.n;
         const int32_t n = decode ? s->generate : s->prompts.v[i];
         const size_t n_seq = decode ? (size_t)s->sequences.v[i - s->prompts.n] : 0;
-        struct result r = {NULL, 0, 0, threads, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
+        struct result r = {.threads = threads};
         if (n <= 0) continue;
         status = measure(b, n_seq, (size_t)n, depth, &r);
-        if (status == MOE_OK) show(b, &r);
+        if (status == MOE_OK) bench_show(b, &r);
     }
     return status;
 }
 
-static int measure_depth(struct bench *b, size_t depth)
+static const struct int_list *thread_counts(const struct bench *b)
 {
     static const struct int_list all = {1, {0}};
-    const struct int_list *list = b->s->thread_list.n ? &b->s->thread_list : &all;
+    return b->s->thread_list.n ? &b->s->thread_list : &all;
+}
+
+static int measure_depth(struct bench *b, size_t depth)
+{
+    const struct int_list *list = thread_counts(b);
     int status = cut(b, 0);
     if (status == MOE_OK && depth) status = eval_tokens(b->session, b->ids, depth);
     for (size_t i = 0; i < list->n && status == MOE_OK; i++) {
@@ -328,17 +274,31 @@ static int measure_depth(struct bench *b, size_t depth)
     return status;
 }
 
+/* What the machine can do, with each thread count. */
+static int measure_limits(struct bench *b)
+{
+    const struct int_list *list = thread_counts(b);
+    int status = MOE_OK;
+    bench_limits_head(b);
+    for (size_t i = 0; i < list->n && status == MOE_OK && !out_failed(); i++) {
+        moe_session_info info = MOE_SESSION_INFO_INIT;
+        status = moe_session_set_threads(b->session, list->v[i]);
+        if (status == MOE_OK) status = moe_session_get_info(b->session, &info);
+        if (status != MOE_OK) break;
+        const struct limits limits = limits_measure(info.n_threads, b->s->isa);
+        bench_show_limits(b, info.n_threads, &limits);
+    }
+    return status;
+}
+
 static int measure_all(struct bench *b, const moe_model_info *info)
 {
     int status = MOE_OK, code = CODE_OK;
-    show_head(b, info);
+    bench_head(b, info);
     for (size_t i = 0; i < b->s->contexts.n && status == MOE_OK; i++)
         status = measure_depth(b, (size_t)b->s->contexts.v[i]);
-    if (b->s->json) {
-        json_close(&b->json);
-        json_bool(&b->json, "complete", status == MOE_OK);
-        json_close(&b->json);
-    }
+    if (b->s->limits && status == MOE_OK) status = measure_limits(b);
+    bench_tail(b, status == MOE_OK);
     if (status == MOE_E_ABORTED) {
         complain("interrupted; what is shown was measured in full");
         code = CODE_INTERRUPTED;
@@ -360,7 +320,8 @@ int cmd_bench(const struct settings *s)
     n = largest(&s->prompts) > (size_t)s->generate ? largest(&s->prompts) : (size_t)s->generate;
     b.n_ids = largest(&s->contexts) + n;
     b.n_seq = largest(&s->sequences);
-    if (n == 0) return usage_error(s->command, "nothing to measure: --prompt and --generate are both 0");
+    if (n == 0 && !s->limits)
+        return usage_error(s->command, "nothing to measure: --prompt and --generate are both 0");
     if ((uint64_t)b.n_seq * (largest(&s->contexts) + (size_t)s->generate) > 1u << 30)
         return usage_error(s->command, "%zu sequences of that length are too much", b.n_seq);
     code = open_model(s, 0, &b.model);
