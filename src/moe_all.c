@@ -99,6 +99,7 @@
 #include "model/rope.c"
 #include "model/shape.c"
 #include "model/weights.c"
+#include "model/window.c"
 
 /* token */
 #include "token/bpe.c"

@@ -244,11 +244,21 @@ def write_rope(w: gguf.GGUFWriter, rope: dict) -> None:
         raise ConversionError(f"rope_type {kind!r} is not supported")
 
 
+def write_window(w: gguf.GGUFWriter, config, arch: str) -> None:
+    """Sliding windows: the width, and the layers that have one unless all do."""
+    if not getattr(config, "sliding_window", None) or getattr(config, "use_sliding_window", True) is False:
+        return
+    sliding = [kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or []]
+    if sliding and not any(sliding):
+        return
+    w.add_sliding_window(config.sliding_window)
+    if sliding and not all(sliding):
+        w.add_array(f"{arch}.attention.sliding_window_pattern", sliding)
+
+
 def write_metadata(w: gguf.GGUFWriter, config, family: Family, name: str, file_type: str) -> None:
     if getattr(config, "hidden_act", "silu") != "silu":
         raise ConversionError(f"activation {config.hidden_act!r} is not supported")
-    if getattr(config, "sliding_window", None):
-        raise ConversionError("sliding-window attention is not supported")
     arch = family.arch
     w.add_type("model")
     w.add_name(name)
@@ -268,6 +278,7 @@ def write_metadata(w: gguf.GGUFWriter, config, family: Family, name: str, file_t
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise ConversionError("partial rotary embedding is not supported")
     write_rope(w, rope)
+    write_window(w, config, arch)
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
     w.add_vocab_size(config.vocab_size)
     if arch in ("llama", "granitemoe"):

@@ -119,6 +119,14 @@ CASES = [
     Case("olmoe-norm", "Olmoe", config=base(
         hidden_size=32, tie_word_embeddings=True, clip_qkv=1.1,
         num_experts=8, num_experts_per_tok=3, intermediate_size=16, norm_topk_prob=True)),
+    Case("mixtral-window", "Mixtral", config=base(
+        hidden_size=32, head_dim=8, sliding_window=7,
+        num_local_experts=4, num_experts_per_tok=2, intermediate_size=16)),
+    Case("qwen2moe-window", "Qwen2Moe", config=base(                # layers 1 and 2 have a window
+        num_hidden_layers=3, use_sliding_window=True, sliding_window=5, max_window_layers=1,
+        hidden_size=32, intermediate_size=44, qkv_bias=True, tie_word_embeddings=True,
+        num_experts=6, num_experts_per_tok=2, moe_intermediate_size=12, norm_topk_prob=True,
+        shared_expert_intermediate_size=20)),
 ]
 # fmt: on
 

@@ -98,6 +98,16 @@ def rotate(m: Model, x: np.ndarray) -> np.ndarray:
     return out
 
 
+def window(m: Model, i: int, n: int) -> int:
+    """Positions that layer i sees, its own included, of n in all."""
+    width, pattern = m.key("attention.sliding_window", 0), m.key("attention.sliding_window_pattern")
+    if isinstance(pattern, int):
+        has = pattern == 0 or i % pattern < pattern - 1
+    else:
+        has = pattern is None or bool(pattern[i])
+    return width if width and has else n
+
+
 def attention(m: Model, i: int, x: np.ndarray) -> np.ndarray:
     n, eps = len(x), m.key("attention.layer_norm_rms_epsilon")
     n_head, n_kv = m.key("attention.head_count"), m.key("attention.head_count_kv")
@@ -117,7 +127,7 @@ def attention(m: Model, i: int, x: np.ndarray) -> np.ndarray:
     q, k, v = rotate(m, project("q", n_head)), rotate(m, project("k", n_kv)), project("v", n_kv)
     k, v = k.repeat(n_head // n_kv, axis=1), v.repeat(n_head // n_kv, axis=1)
     score = np.einsum("qhd,khd->hqk", q, k) * m.key("attention.scale", dim**-0.5)
-    score = np.where(np.tril(np.ones((n, n), bool)), score, -np.inf)
+    score = np.where(np.tril(np.ones((n, n), bool)) & ~np.tri(n, n, -window(m, i, n), bool), score, -np.inf)
     y = np.einsum("hqk,khd->qhd", softmax(score), v).reshape(n, n_head * dim)
     return y @ m[blk + "attn_output"].T + m.t.get(blk + "attn_output.bias", 0.0)
 

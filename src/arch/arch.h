@@ -23,6 +23,7 @@ typedef struct moe__hparams {
     uint32_t dim_ff, dim_ff_expert, dim_ff_shared; /* dense layers, one expert, the shared expert */
     uint32_t n_rot;                                /* rotated part of a head */
     uint32_t rope_ctx_orig;
+    uint32_t window;                               /* positions that windowed layers see; 0 = all (model/window.c) */
     float eps;
     float rope_base, rope_factor, rope_attn_factor, yarn_beta_fast, yarn_beta_slow;
     float embed_scale, residual_scale, logit_scale; /* logits are divided by logit_scale */
@@ -148,6 +149,7 @@ uint64_t moe__width_of(const moe__hparams *h, moe__width w);
     {"attention.key_length", MOE_HP(dim_head_k), KEY_U32, 0, 0, 0, 4096},    /* 0 = embedding_length / head_count */ \
     {"attention.value_length", MOE_HP(dim_head_v), KEY_U32, 0, 0, 0, 4096}, \
     {"attention.layer_norm_rms_epsilon", MOE_HP(eps), KEY_F32, 1, 0, 0, 1}, \
+    {"attention.sliding_window", MOE_HP(window), KEY_U32, 0, 0, 0, 1u << 30}, \
     {"rope.freq_base", MOE_HP(rope_base), KEY_F32, 0, 10000, 1, 1e12}, \
     {"rope.dimension_count", MOE_HP(n_rot), KEY_U32, 0, 0, 0, 4096},         /* 0 = a whole head */ \
     {"rope.scaling.factor", MOE_HP(rope_factor), KEY_F32, 0, 1, 1e-3, 1e6}, \

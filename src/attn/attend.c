@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention of one item: see attn.h. */
+#include <math.h>
 #include <string.h>
 
 #include "attn/attn.h"
@@ -61,7 +62,7 @@ typedef struct job {
     const moe__attn *a;
     const moe__kernels *k;
     const moe__attn_tile *t;
-    uint32_t layer, seq, head;
+    uint32_t layer, seq, head, window;
     uint32_t group, n_q, dim; /* dim of values */
     size_t row, q_bytes;      /* floats of a row of sums, bytes of a query */
     room r;
@@ -77,6 +78,13 @@ static uint32_t sees(const job *j, uint32_t k, uint32_t c, uint32_t p)
     return n <= first ? 0 : n - first < MOE_KV_PAGE ? n - first : MOE_KV_PAGE;
 }
 
+/* First position that query k sees: none lies further back than the layer's window. */
+static uint32_t sees_from(const job *j, uint32_t k)
+{
+    const uint32_t n = j->a->place[j->t->first + k / j->group].pos + 1;
+    return j->window && n > j->window ? n - j->window : 0;
+}
+
 static uint32_t page_at(const job *j, uint32_t c, uint32_t p)
 {
     return j->a->kv->table[(size_t)j->seq * j->a->kv->n_pages + c * PAGES + p];
@@ -87,6 +95,22 @@ static uint32_t first_that_sees(const job *j, uint32_t k, uint32_t end, uint32_t
 {
     while (k < end && !sees(j, k, c, p)) k += j->group - k % j->group;
     return k < end ? k : end;
+}
+
+/* Later rows begin later: of the queries k .. end-1 the first whose window is past page p. */
+static uint32_t first_past(const job *j, uint32_t k, uint32_t end, uint32_t c, uint32_t p)
+{
+    const uint32_t next = c * MOE_ATTN_CHUNK + (p + 1) * MOE_KV_PAGE;
+    if (!j->window) return end;
+    while (k < end && sees_from(j, k) < next) k += j->group - k % j->group;
+    return k < end ? k : end;
+}
+
+/* Of a chunk's scores those before the window count for nothing. */
+static void hide(const job *j, uint32_t k, uint32_t c, float *score)
+{
+    const uint32_t first = c * MOE_ATTN_CHUNK, from = sees_from(j, k);
+    for (uint32_t i = 0; first + i < from; i++) score[i] = -INFINITY;
 }
 
 static void page_scores(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end)
@@ -187,24 +211,29 @@ static void page_values(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint3
         page_values_float(j, c, p, k, end, &args, score);
 }
 
-/* Rows of sums of queries k0 .. end-1 over chunk c; returns the first query that sees any of it. */
-static uint32_t do_chunk(const job *j, uint32_t c, uint32_t k0, uint32_t end, float *rows)
+/* Rows of sums of queries k0 .. end-1 over chunk c. Those that see any of it are *begin .. *past-1. */
+static void do_chunk(const job *j, uint32_t c, uint32_t k0, uint32_t end, float *rows, uint32_t *begin,
+                     uint32_t *past)
 {
-    const uint32_t begin = first_that_sees(j, k0, end, c, 0), at = (uint32_t)j->row - 16;
-    uint32_t k[PAGES];
+    const uint32_t at = (uint32_t)j->row - 16;
+    uint32_t k[PAGES], e[PAGES]; /* queries k .. e-1 see a page */
+    *begin = first_that_sees(j, k0, end, c, 0);
+    *past = first_past(j, *begin, end, c, PAGES - 1);
     for (uint32_t p = 0; p < PAGES; p++) {
-        k[p] = first_that_sees(j, p ? k[p - 1] : begin, end, c, p);
-        if (k[p] < end) page_scores(j, c, p, k0, k[p], end);
+        k[p] = first_that_sees(j, p ? k[p - 1] : *begin, end, c, p);
+        e[p] = first_past(j, k[p], end, c, p);
+        if (k[p] < e[p]) page_scores(j, c, p, k0, k[p], e[p]);
     }
-    for (uint32_t i = begin; i < end; i++) {
+    for (uint32_t i = *begin; i < *past; i++) {
         float *row = rows + (i - k0) * j->row;
         uint32_t n = 0;
         for (uint32_t p = 0; p < PAGES; p++) n += sees(j, i, c, p);
+        hide(j, i, c, j->r.score + (size_t)(i - k0) * MOE_ATTN_CHUNK);
         memset(row, 0, j->dim * sizeof *row);
         row[at] = j->k->attn_exp(j->r.score + (size_t)(i - k0) * MOE_ATTN_CHUNK, j->a->m->attn_scale, n, &row[at + 1]);
     }
-    for (uint32_t p = 0; p < PAGES && k[p] < end; p++) page_values(j, c, p, k0, k[p], end, rows);
-    return begin;
+    for (uint32_t p = 0; p < PAGES; p++)
+        if (k[p] < e[p]) page_values(j, c, p, k0, k[p], e[p], rows);
 }
 
 /* ---- running softmax ---- */
@@ -231,19 +260,26 @@ static void finish_row(const job *j, uint32_t k, const float *acc, float *out)
     j->k->scale(y, 1.0f / acc[j->row - 16 + 1], j->dim);
 }
 
+/* Chunk c's sums of query i join what is there, or are the first. */
+static void join(const job *j, uint32_t i, uint32_t c, float *acc, const float *part)
+{
+    if (sees_from(j, i) / MOE_ATTN_CHUNK == c)
+        memcpy(acc, part, j->row * sizeof *acc);
+    else
+        merge(j, acc, part);
+}
+
 /* All chunks of the tile. */
 static void whole_item(const job *j, float *out)
 {
-    for (uint32_t c = 0; c < j->t->n_chunks; c++)
+    uint32_t begin, past;
+    for (uint32_t c = sees_from(j, 0) / MOE_ATTN_CHUNK; c < j->t->n_chunks; c++)
         for (uint32_t k = 0; k < j->n_q; k += SUB_QUERIES) {
             const uint32_t end = j->n_q - k < SUB_QUERIES ? j->n_q : k + SUB_QUERIES;
             float *acc = j->r.acc + k * j->row;
-            if (c == 0) {
-                do_chunk(j, c, k, end, acc);
-                continue;
-            }
-            for (uint32_t i = do_chunk(j, c, k, end, j->r.part); i < end; i++)
-                merge(j, acc + (i - k) * j->row, j->r.part + (i - k) * j->row);
+            do_chunk(j, c, k, end, c ? j->r.part : acc, &begin, &past);
+            for (uint32_t i = begin; c && i < past; i++)
+                join(j, i, c, acc + (i - k) * j->row, j->r.part + (i - k) * j->row);
         }
     for (uint32_t k = 0; k < j->n_q; k++) finish_row(j, k, j->r.acc + k * j->row, out);
 }
@@ -257,8 +293,9 @@ static float *kept(const job *j, uint32_t c)
 static void merge_kept(const job *j, float *out)
 {
     for (uint32_t k = 0; k < j->n_q; k++) {
-        float *acc = kept(j, 0) + k * j->row;
-        for (uint32_t c = 1; c < j->t->n_chunks && sees(j, k, c, 0); c++) merge(j, acc, kept(j, c) + k * j->row);
+        const uint32_t first = sees_from(j, k) / MOE_ATTN_CHUNK;
+        float *acc = kept(j, first) + k * j->row;
+        for (uint32_t c = first + 1; c < j->t->n_chunks && sees(j, k, c, 0); c++) merge(j, acc, kept(j, c) + k * j->row);
         finish_row(j, k, acc, out);
     }
 }
@@ -268,9 +305,11 @@ static void cut_item(const job *j, uint32_t span, float *out)
 {
     const uint32_t first = span * j->a->span, left = j->t->n_chunks - first,
                    end = left < j->a->span ? j->t->n_chunks : first + j->a->span;
+    uint32_t begin, past;
     for (uint32_t c = first; c < end; c++)
         for (uint32_t k = 0; k < j->n_q; k += SUB_QUERIES)
-            do_chunk(j, c, k, j->n_q - k < SUB_QUERIES ? j->n_q : k + SUB_QUERIES, kept(j, c) + k * j->row);
+            do_chunk(j, c, k, j->n_q - k < SUB_QUERIES ? j->n_q : k + SUB_QUERIES, kept(j, c) + k * j->row, &begin,
+                     &past);
     atomic_uint *done = &j->a->done[(size_t)(j->t - j->a->tile) * j->a->kv->n_heads + j->head];
     if (atomic_fetch_add_explicit(done, 1, memory_order_acq_rel) + 1 != j->t->n_spans) return;
     atomic_store_explicit(done, 0, memory_order_relaxed);
@@ -320,6 +359,7 @@ void moe__attn_item(const moe__attn *a, uint32_t layer, size_t item, float *out,
              .layer = layer,
              .seq = a->place[t->first].seq,
              .head = head,
+             .window = a->m->layers[layer].window,
              .group = h->n_heads / h->n_heads_kv,
              .dim = h->dim_head_v,
              .row = moe__attn_row_floats(h),

@@ -23,6 +23,7 @@ typedef struct moe__layer {
     const float *vec[N_ROLES]; /* norms and biases, f32 */
     uint32_t vec_n[N_ROLES];   /* their lengths */
     const moe__tensor *tensor[N_ROLES];
+    uint32_t window; /* positions that attention sees, its own included; 0 = all before */
     int is_moe;
 } moe__layer;
 
@@ -72,6 +73,8 @@ void moe__model_free(moe_model *m);
 /* hparams.c: metadata -> hyper-parameters, every value range-checked. n_vocab comes from the embedding's
  * shape. */
 int moe__hparams_read(moe__hparams *h, const moe__file *f, const moe__arch *arch);
+/* window.c: which layers have a sliding window. */
+int moe__window_read(moe_model *m);
 /* The recipe of the router: the family's, with what the file says about it. */
 int moe__route_read(moe_route_spec *out, const moe__file *f, const moe__arch *arch, const moe__hparams *h);
 

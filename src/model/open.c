@@ -78,6 +78,7 @@ static int load(moe_model *m, const moe_model_options *o)
     MOE_TRY(moe__route_read(&m->route, m->file, m->arch, &m->hp));
     MOE_TRY(moe__kernels_init(&m->k, o->isa_max));
     MOE_TRY(MOE_NEW(&m->alloc, &m->layers, m->hp.n_layers, "layers"));
+    MOE_TRY(moe__window_read(m));
     MOE_TRY(moe__bind(m));
     MOE_TRY(all_mapped(m, &m->mapped));
     m->attn_scale = m->hp.attn_scale != 0 ? m->hp.attn_scale : 1.0f / sqrtf((float)m->hp.dim_head_k);
