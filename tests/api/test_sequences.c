@@ -145,8 +145,10 @@ static double difference(const content *a, const content *b, int which, uint32_t
     for (uint32_t i = 0; i < (which ? a->width_v : a->width_k); i++) {
         const double x = (double)element(a, which, layer, pos_a, i),
                      y = (double)element(b, which, layer, pos_b, i);
-        worst = fmax(worst, fabs(x - y));
-        most = fmax(most, fmax(fabs(x), fabs(y)));
+        /* comparisons, not fmax: that would hide NaN, and gcc 12 for AArch64 stops at it */
+        if (!(fabs(x - y) <= worst)) worst = fabs(x - y);
+        if (fabs(x) > most) most = fabs(x);
+        if (fabs(y) > most) most = fabs(y);
     }
     return worst / (most > 0 ? most : 1);
 }
