@@ -18,7 +18,9 @@
 #define CODE_INTERRUPTED 130 /* 128 + SIGINT, whichever signal it was */
 #define CODE_PIPE        141 /* 128 + SIGPIPE: the reader of stdout went away */
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__) /* whose plain "printf" means the system's, without %zu */
+#define PRINTF_LIKE(fmt, first) __attribute__((format(gnu_printf, fmt, first)))
+#elif defined(__GNUC__)
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
 #else
 #define PRINTF_LIKE(fmt, first)
