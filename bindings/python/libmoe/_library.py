@@ -28,7 +28,8 @@ def _candidates() -> list[str]:
     found = [str(path) for pattern in ("libmoe.so*", "libmoe*.dylib", "*moe*.dll") for path in sorted(here.glob(pattern))]
     if not found:
         system = ctypes.util.find_library("moe")
-        found = [system] if system else [f"libmoe.so.{d.API_VERSION}"]
+        plain = f"libmoe-{d.API_VERSION}.dll" if os.name == "nt" else f"libmoe.so.{d.API_VERSION}"
+        found = [system] if system else [plain]
     return found
 
 
