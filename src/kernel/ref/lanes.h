@@ -20,6 +20,11 @@
 #include "base/half.h"
 #include "kernel/kernel.h"
 
+/* Whoever writes fmaf behind this line means the one that rounds once. */
+#if defined(__MINGW32__) && !defined(__FMA__)
+#define fmaf moe__fmaf
+#endif
+
 #ifndef MOE_ISA
 #define MOE_ISA ref
 #endif
