@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Tests of the Rust crates, in bindings/rust:  run.sh crates | style | examples
+# Tests of the Rust crates, in bindings/rust:  run.sh crates | style | examples | installed
 #
-# In: LIBMOE_LIB_DIR, the folder with the library; CARGO_TARGET_DIR. 77 means skipped, the reason is printed.
+# In: LIBMOE_LIB_DIR, the folder with the library; CARGO_TARGET_DIR; for `installed` LIBMOE_BUILD, the build folder. 77 means skipped, the reason is printed.
 set -eu
 skip() {
     echo "skipped: $1"
@@ -39,6 +39,25 @@ examples) # the programs do what they say
         { echo policy; exit 1; }
     "$bin/overhead" $demo 10 1 | grep -q 'us per token' || { echo overhead; exit 1; }
     if "$bin/generate" /no/such/file.gguf x 2> /dev/null; then echo 'generate: no file, no error'; exit 1; fi
+    ;;
+installed) # the library is found by pkg-config, where it was installed
+    command -v pkg-config > /dev/null || skip 'no pkg-config'
+    command -v meson > /dev/null || skip 'no meson'
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    meson install -C "$LIBMOE_BUILD" --no-rebuild --quiet --destdir "$scratch" > "$scratch/log" 2>&1 ||
+        { cat "$scratch/log"; exit 1; }
+    pc=$(find "$scratch" -name libmoe.pc)
+    prefix=$(sed -n 's/^prefix=//p' "$pc")
+    sed -i "s|^prefix=.*|prefix=$scratch$prefix|" "$pc"
+    export PKG_CONFIG_PATH=${pc%/*}
+    LD_LIBRARY_PATH=$(pkg-config --variable=libdir libmoe)
+    export LD_LIBRARY_PATH
+    unset LIBMOE_LIB_DIR
+    "$cargo" test --offline --locked -j2 --tests --target-dir "$CARGO_TARGET_DIR/installed"
+    # and it is that library, not one that happened to be elsewhere
+    LD_LIBRARY_PATH='' ldd "$(find "$CARGO_TARGET_DIR/installed/debug/deps" -name 'session-*' -perm -u+x -type f | head -n 1)" |
+        grep -q 'libmoe.*not found' || { echo 'linked with something else'; exit 1; }
     ;;
 *)
     echo "what is $1?"

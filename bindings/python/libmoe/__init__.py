@@ -117,11 +117,12 @@ def quantize(source: Path, target: Path, recipe: str, *, rules: _Optional[str] =
 
 
 def demo_model() -> str:
-    """Path of the bundled model: in this package, or in the source tree that it is run from.
+    """Path of the bundled model: in this package, or in the sources that it is run from (archive, repository).
 
     FileNotFoundError if it is in neither."""
     here = _pathlib.Path(__file__).resolve().parent
-    for path in (here / "models" / "demo.gguf", here.parents[2] / "examples" / "models" / "demo.gguf"):
+    examples = ("examples", "models", "demo.gguf")
+    for path in (here / "models" / "demo.gguf", here.parent.joinpath("csrc", *examples), here.parents[2].joinpath(*examples)):
         if path.is_file():
             return str(path)
     raise FileNotFoundError("this installation of libmoe does not have the bundled model (libmoe/models/demo.gguf)")

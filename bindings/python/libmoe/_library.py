@@ -85,7 +85,8 @@ def _knows_at_least(call: Callable[[Any], int], kind: type[d.Sized]) -> bool:
 
 
 def _check() -> None:
-    """Version and struct layouts: ctypes' against the generated ones, and sizes against the library's own refusals."""
+    """Version and struct layouts: ctypes' against the generated ones, and sizes against the library's own refusals, for
+    structs that it takes without a model. (All are compared with the compiler's by a test of the build.)"""
     found = lib.moe_version()
     if found < d.VERSION_NUMBER or found >> 16 != d.VERSION_NUMBER >> 16:
         raise ImportError(f"the library is version {lib.moe_version_string().decode()}, this package needs {d.VERSION}")
@@ -101,16 +102,23 @@ def _check() -> None:
     row = (C.c_float * 1)(0.0)
     weight, expert, n = (C.c_float * 1)(), (C.c_uint32 * 1)(), C.c_size_t()
     shape = d.moe_shape_info()
-    memory = d.moe_memory()
+    memory, sampler, other = d.moe_memory(), C.c_void_p(), C.c_void_p()
+    if lib.moe_sampler_create(C.byref(sampler), None) < 0:
+        raise ImportError(f"the library cannot make a sampler: {lib.moe_last_error().decode()}")
     probes: list[tuple[type[d.Sized], Callable[[Any], int]]] = [
         (d.moe_contrast, lambda p: int(lib.moe_contrast_logits(row, row, 1, p, row))),
         (d.moe_shape, lambda p: int(lib.moe_shape_measure(p, C.byref(shape)))),
         (d.moe_route_spec, lambda p: int(lib.moe_route_row(p, row, 1, 0, 0, expert, weight, C.byref(n)))),
         (d.moe_model_options, lambda p: int(lib.moe_plan(b"", p, None, C.byref(memory)))),
+        (d.moe_allocator, lambda p: int(lib.moe_sampler_create(C.byref(other), p))),
+        (d.moe_sample_stage, lambda p: int(lib.moe_sampler_add(sampler, p))),
+        (d.moe_candidates, lambda p: int(lib.moe_sampler_apply(sampler, p))),
     ]
-    for kind, call in probes:
-        if not _knows_at_least(call, kind) or (found == d.VERSION_NUMBER and not _knows_at_most(call, kind)):
-            raise ImportError(f"struct {kind.__name__} is another one in the library than in this package")
+    wrong = [kind.__name__ for kind, call in probes
+             if not _knows_at_least(call, kind) or (found == d.VERSION_NUMBER and not _knows_at_most(call, kind))]
+    lib.moe_sampler_free(sampler)
+    if wrong:
+        raise ImportError(f"structs are others in the library than in this package: {', '.join(wrong)}")
 
 
 _check()

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
+import os
 import pathlib
+import subprocess
+import sys
 import threading
 
 import pytest
 from conftest import DATA, ROOT
 
 import libmoe
+from libmoe import _declarations as d
+from libmoe import _library as library
 
 DEMO = ROOT / "examples" / "models" / "demo.gguf"
 
@@ -27,6 +33,36 @@ def test_library() -> None:
     assert "Q4_K_M" in libmoe.recipes()
     assert libmoe.status_name(-4) == "MOE_E_FORMAT"
     assert "topp" in libmoe.policy_names()
+
+
+def test_another_library_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    for path, said in ((tmp_path / "missing.so", "LIBMOE_LIBRARY"), (DEMO, "cannot be loaded")):
+        done = subprocess.run([sys.executable, "-c", "import libmoe"], capture_output=True, text=True,
+                              env={**os.environ, "LIBMOE_LIBRARY": str(path)})
+        assert done.returncode == 1 and "ImportError" in done.stderr and said in done.stderr
+    library._check()
+    with monkeypatch.context() as patch, pytest.raises(ImportError, match="this package needs"):
+        patch.setattr(library.lib, "moe_version", lambda: d.VERSION_NUMBER - 1)
+        library._check()
+    with monkeypatch.context() as patch, pytest.raises(ImportError, match="moe_stats"):
+        patch.setitem(d.LAYOUT, "moe_stats", (d.LAYOUT["moe_stats"][0] + 8, {}))
+        library._check()
+    with monkeypatch.context() as patch, pytest.raises(ImportError, match="moe_batch.token"):
+        size, members = d.LAYOUT["moe_batch"]
+        patch.setitem(d.LAYOUT, "moe_batch", (size, {**members, "token": (4, 8)}))
+        library._check()
+    # what the checks of sizes say of a struct that lacks a member, and of one that has one more
+    sampler = libmoe.Sampler()
+    stage = d.moe_sample_stage
+
+    def add(p: object) -> int:
+        return int(library.lib.moe_sampler_add(sampler._handle.address, ctypes.cast(p, ctypes.POINTER(stage))))
+
+    shorter = type("shorter", (d.Sized,), {"_fields_": stage._fields_[:-1]})
+    longer = type("longer", (d.Sized,), {"_fields_": [*stage._fields_, ("more", ctypes.c_uint64)]})
+    assert library._knows_at_least(add, stage) and library._knows_at_most(add, stage)
+    assert library._knows_at_least(add, shorter) and not library._knows_at_most(add, shorter)
+    assert not library._knows_at_least(add, longer)
 
 
 def test_info(demo: libmoe.Model) -> None:
