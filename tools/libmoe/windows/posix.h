@@ -40,6 +40,7 @@ struct tool_stat {
     uint64_t st_dev, st_ino;
 };
 int tool_stat(const char *path, struct tool_stat *out);
+#undef stat /* of headers that know 64-bit sizes under another name */
 #define stat tool_stat
 
 /* The program's own path, whatever link is asked for; slashes lean forward. */
