@@ -53,7 +53,7 @@ int moe__allocator_init(moe__allocator *out, const moe_allocator *a)
     return MOE_OK;
 }
 
-int moe__alloc(const moe__allocator *a, void **out, size_t n, const char *what)
+int moe__alloc_raw(const moe__allocator *a, void **out, size_t n, const char *what)
 {
     *out = NULL;
     /* Half the address space is refused here, so that hooks may round up without overflow. */
@@ -61,7 +61,14 @@ int moe__alloc(const moe__allocator *a, void **out, size_t n, const char *what)
     char *p = a->alloc(MOE_BLOCK_BYTES(n), MOE_ALIGN, a->user);
     if (!p) return MOE_FAIL(NOMEM, "%s: out of memory, %zu bytes wanted", what, n);
     ((block_head *)(void *)p)->n = MOE_BLOCK_BYTES(n);
-    *out = memset(p + MOE_ALIGN, 0, n);
+    *out = p + MOE_ALIGN;
+    return MOE_OK;
+}
+
+int moe__alloc(const moe__allocator *a, void **out, size_t n, const char *what)
+{
+    MOE_TRY(moe__alloc_raw(a, out, n, what));
+    memset(*out, 0, n);
     return MOE_OK;
 }
 

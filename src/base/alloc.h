@@ -26,6 +26,8 @@ int moe__allocator_init(moe__allocator *out, const moe_allocator *a);
 
 /* *out = n zeroed bytes (n = 0 gives a valid block too); MOE_E_NOMEM names `what`. */
 int moe__alloc(const moe__allocator *a, void **out, size_t n, const char *what);
+/* The same, with anything in it: for large blocks that need not be touched at once. */
+int moe__alloc_raw(const moe__allocator *a, void **out, size_t n, const char *what);
 /* *out = count * size zeroed bytes; overflow is MOE_E_NOMEM. */
 int moe__alloc_array(const moe__allocator *a, void **out, size_t count, size_t size, const char *what);
 /* Grows or shrinks *p (may be NULL) to count * size bytes, keeping the content; on failure *p is untouched.

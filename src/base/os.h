@@ -26,7 +26,8 @@ void moe__os_unmap(const void *p, uint64_t length);
 #define MOE_ADVISE_WILLNEED 1
 #define MOE_ADVISE_RANDOM   2
 #define MOE_ADVISE_DONTNEED 3
-/* A hint about a part of a mapping; never fails. */
+#define MOE_ADVISE_HUGE     4 /* large pages, for private memory that is about to be filled */
+/* A hint about a part of a mapping or a large private block; never fails. */
 void moe__os_advise(const void *p, size_t n, int advice);
 
 /*

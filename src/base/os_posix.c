@@ -123,11 +123,16 @@ void moe__os_unmap(const void *p, uint64_t length)
 
 void moe__os_advise(const void *p, size_t n, int advice)
 {
+#ifdef MADV_HUGEPAGE
+    static const int map[] = {0, MADV_WILLNEED, MADV_RANDOM, MADV_DONTNEED, MADV_HUGEPAGE};
+#else
     static const int map[] = {0, MADV_WILLNEED, MADV_RANDOM, MADV_DONTNEED};
+#endif
     const uintptr_t page = moe__os_page_size();
     uintptr_t lo = (uintptr_t)p, hi = lo + n;
-    if (!p || n == 0 || advice < MOE_ADVISE_WILLNEED || advice > MOE_ADVISE_DONTNEED) return;
-    if (advice == MOE_ADVISE_DONTNEED) { /* whole pages only: the neighbours' bytes stay */
+    if (!p || n == 0 || advice < MOE_ADVISE_WILLNEED || (size_t)advice >= sizeof map / sizeof map[0])
+        return;
+    if (advice >= MOE_ADVISE_DONTNEED) { /* whole pages only: the neighbours' bytes stay */
         lo = (lo + page - 1) & ~(page - 1);
         hi &= ~(page - 1);
     } else {

@@ -77,6 +77,19 @@ static void copy_page(moe__kv *kv, uint32_t from, uint32_t to, uint32_t n)
            n * sizeof *kv->token);
 }
 
+/* What stands behind a sequence's end is multiplied by zero, so it must be a number. Pages that were never
+ * used are taken in ascending order. */
+static void clear_page(moe__kv *kv, uint32_t page)
+{
+    if (page < kv->n_cleared) return;
+    for (uint32_t l = 0; l < kv->n_layers; l++)
+        for (uint32_t h = 0; h < kv->n_heads; h++) {
+            memset(moe__kv_page_k(kv, l, h, page), 0, kv->page_k);
+            memset(moe__kv_page_v(kv, l, h, page), 0, kv->page_v);
+        }
+    kv->n_cleared = page + 1;
+}
+
 /* Puts a fresh page at a table entry and notes what stood there. */
 static int fresh_page(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t old)
 {
@@ -85,6 +98,7 @@ static int fresh_page(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t old)
             FULL, "the KV cache is full: all %u pages of %u positions are taken (sequence %u has %u tokens)",
             kv->n_pages, MOE_KV_PAGE, q, kv->seq[q].len);
     const uint32_t page = kv->free_page[--kv->n_free];
+    clear_page(kv, page);
     kv->refs[page] = 1;
     kv->table[(size_t)q * kv->n_pages + slot] = page;
     kv->journal[kv->n_journal++] = (moe__kv_change){q, slot, old};

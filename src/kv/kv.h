@@ -37,6 +37,7 @@ typedef struct moe__kv {
     uint32_t *refs;            /* [n_pages] how many sequences use a page */
     uint32_t *free_page;       /* [n_free] stack */
     uint32_t n_free;
+    uint32_t n_cleared; /* pages 0 .. n_cleared-1 have been in use, the others hold anything */
     moe__kv_seq *seq;        /* [n_seq] */
     uint32_t *table;         /* [n_seq][n_pages] page of every 64 positions */
     moe__kv_change *journal; /* [n_pages + n_seq] */
@@ -49,7 +50,7 @@ int moe__kv_takes(int type);
 void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n_seq, int type_k, int type_v);
 /* Takes the arrays from c; called once to count and once for real (see base/carve.h). */
 void moe__kv_carve(moe__kv *kv, moe__carve *c);
-/* Empties everything. */
+/* Empties everything. Keys and values are cleared page by page when they are first used. */
 void moe__kv_reset(moe__kv *kv);
 
 /* Makes room for n more positions of sequence q, its own to write to. E_FULL leaves the journal to be undone.
