@@ -8,8 +8,11 @@
 #define SUB_QUERIES 16u /* that meet a chunk together: their scores stay near */
 #define FEW_QUERIES 8u  /* so few are bound by memory: what comes next is asked for meanwhile */
 
-enum { PAGES = MOE_ATTN_CHUNK / MOE_KV_PAGE, PAGE_K_TILES = MOE_KV_PAGE / MOE_K_TILE,
-       PAGE_V_TILES = MOE_KV_PAGE / MOE_V_TILE };
+enum {
+    PAGES = MOE_ATTN_CHUNK / MOE_KV_PAGE,
+    PAGE_K_TILES = MOE_KV_PAGE / MOE_K_TILE,
+    PAGE_V_TILES = MOE_KV_PAGE / MOE_V_TILE
+};
 
 static int quantised(int type) { return type == MOE_TYPE_Q8_0 || type == MOE_TYPE_Q4_0; }
 
@@ -21,11 +24,11 @@ static size_t operand_bytes(int type, uint32_t dim)
 
 /* A member's scratch. */
 typedef struct room {
-    char *q;        /* [queries] operands of a tile */
-    float *acc;     /* [queries] rows: the running softmax of each */
-    float *part;    /* [SUB_QUERIES] rows: of the chunk at hand */
-    float *score;   /* [SUB_QUERIES][MOE_ATTN_CHUNK] */
-    moe__act32 *w;  /* [SUB_QUERIES][PAGE_V_TILES][dim_head_v / 32] */
+    char *q;       /* [queries] operands of a tile */
+    float *acc;    /* [queries] rows: the running softmax of each */
+    float *part;   /* [SUB_QUERIES] rows: of the chunk at hand */
+    float *score;  /* [SUB_QUERIES][MOE_ATTN_CHUNK] */
+    moe__act32 *w; /* [SUB_QUERIES][PAGE_V_TILES][dim_head_v / 32] */
 } room;
 
 static void *take_room(float *scratch, size_t *used, size_t bytes)
@@ -46,8 +49,9 @@ static size_t cut_room(room *r, const moe__kv *kv, const moe__hparams *h, uint32
     r->acc = take_room(scratch, &used, n * row);
     r->part = take_room(scratch, &used, sub * row);
     r->score = take_room(scratch, &used, sub * MOE_ATTN_CHUNK * sizeof(float));
-    r->w = take_room(scratch, &used,
-                     quantised(kv->type_v) ? sub * PAGE_V_TILES * operand_bytes(kv->type_v, h->dim_head_v) : 0);
+    r->w =
+        take_room(scratch, &used,
+                  quantised(kv->type_v) ? sub * PAGE_V_TILES * operand_bytes(kv->type_v, h->dim_head_v) : 0);
     return used;
 }
 
@@ -170,9 +174,10 @@ static void page_values_quantised(const job *j, uint32_t c, uint32_t p, uint32_t
     sum_values(j, args);
 }
 
-/* What all rows see they take together; the rest of each, which may lie behind the others' positions, alone. */
-static void page_values_float(const job *j, uint32_t c, uint32_t p, uint32_t k, uint32_t end, moe__attn_av *args,
-                              const float *score)
+/* What all rows see they take together; the rest of each, which may lie behind the others' positions, alone.
+ */
+static void page_values_float(const job *j, uint32_t c, uint32_t p, uint32_t k, uint32_t end,
+                              moe__attn_av *args, const float *score)
 {
     const size_t common = sees(j, k, c, p), bytes = j->dim * (j->a->kv->type_v == MOE_TYPE_F32 ? 4u : 2u);
     const char *v = args->v;
@@ -193,7 +198,8 @@ static void page_values_float(const job *j, uint32_t c, uint32_t p, uint32_t k, 
     }
 }
 
-static void page_values(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end, float *rows)
+static void page_values(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end,
+                        float *rows)
 {
     const moe__kv *kv = j->a->kv;
     const uint32_t next = c * PAGES + p + PAGES; /* the keys that follow those that were asked for */
@@ -230,7 +236,8 @@ static void do_chunk(const job *j, uint32_t c, uint32_t k0, uint32_t end, float 
         for (uint32_t p = 0; p < PAGES; p++) n += sees(j, i, c, p);
         hide(j, i, c, j->r.score + (size_t)(i - k0) * MOE_ATTN_CHUNK);
         memset(row, 0, j->dim * sizeof *row);
-        row[at] = j->k->attn_exp(j->r.score + (size_t)(i - k0) * MOE_ATTN_CHUNK, j->a->m->attn_scale, n, &row[at + 1]);
+        row[at] = j->k->attn_exp(j->r.score + (size_t)(i - k0) * MOE_ATTN_CHUNK, j->a->m->attn_scale, n,
+                                 &row[at + 1]);
     }
     for (uint32_t p = 0; p < PAGES; p++)
         if (k[p] < e[p]) page_values(j, c, p, k0, k[p], e[p], rows);
@@ -255,7 +262,8 @@ static void merge(const job *j, float *acc, const float *part)
 static void finish_row(const job *j, uint32_t k, const float *acc, float *out)
 {
     const uint32_t n_heads = j->a->m->hp.n_heads;
-    float *y = out + ((size_t)(j->t->first + k / j->group) * n_heads + j->head * j->group + k % j->group) * j->dim;
+    float *y =
+        out + ((size_t)(j->t->first + k / j->group) * n_heads + j->head * j->group + k % j->group) * j->dim;
     memcpy(y, acc, j->dim * sizeof *y);
     j->k->scale(y, 1.0f / acc[j->row - 16 + 1], j->dim);
 }
@@ -295,7 +303,8 @@ static void merge_kept(const job *j, float *out)
     for (uint32_t k = 0; k < j->n_q; k++) {
         const uint32_t first = sees_from(j, k) / MOE_ATTN_CHUNK;
         float *acc = kept(j, first) + k * j->row;
-        for (uint32_t c = first + 1; c < j->t->n_chunks && sees(j, k, c, 0); c++) merge(j, acc, kept(j, c) + k * j->row);
+        for (uint32_t c = first + 1; c < j->t->n_chunks && sees(j, k, c, 0); c++)
+            merge(j, acc, kept(j, c) + k * j->row);
         finish_row(j, k, acc, out);
     }
 }
@@ -308,8 +317,8 @@ static void cut_item(const job *j, uint32_t span, float *out)
     uint32_t begin, past;
     for (uint32_t c = first; c < end; c++)
         for (uint32_t k = 0; k < j->n_q; k += SUB_QUERIES)
-            do_chunk(j, c, k, j->n_q - k < SUB_QUERIES ? j->n_q : k + SUB_QUERIES, kept(j, c) + k * j->row, &begin,
-                     &past);
+            do_chunk(j, c, k, j->n_q - k < SUB_QUERIES ? j->n_q : k + SUB_QUERIES, kept(j, c) + k * j->row,
+                     &begin, &past);
     atomic_uint *done = &j->a->done[(size_t)(j->t - j->a->tile) * j->a->kv->n_heads + j->head];
     if (atomic_fetch_add_explicit(done, 1, memory_order_acq_rel) + 1 != j->t->n_spans) return;
     atomic_store_explicit(done, 0, memory_order_relaxed);
@@ -324,7 +333,8 @@ static void gather_queries(const job *j)
     const moe__hparams *h = &j->a->m->hp;
     for (uint32_t k = 0; k < j->n_q; k++) {
         const float *q = j->a->q + ((size_t)(j->t->first + k / j->group) * h->n_heads + j->head * j->group +
-                                    k % j->group) * h->dim_head_k;
+                                    k % j->group) *
+                                       h->dim_head_k;
         char *dst = j->r.q + k * j->q_bytes;
         if (quantised(j->a->kv->type_k))
             j->k->act_q8_32(dst, q, h->dim_head_k);

@@ -39,7 +39,6 @@ static void finish(const moe__attn *a, float *x, uint32_t n_heads, const float *
     }
 }
 
-
 static void prepare_row(const moe__attn *a, uint32_t layer, size_t i)
 {
     const moe__hparams *h = &a->m->hp;
@@ -100,8 +99,8 @@ static void make_tiles(moe__attn *a, uint32_t n_rows, uint32_t rows)
     a->n_tiles = 0;
     for (uint32_t end = n_rows, i = n_rows; i-- > 0;) /* from the back: the longest first */
         if (i == 0 || p[i].seq != p[i - 1].seq || p[i].pos != p[i - 1].pos + 1 || end - i == rows) {
-            a->tile[a->n_tiles++] =
-                (moe__attn_tile){.first = i, .n = end - i, .n_chunks = chunks_of(p[end - 1].pos + 1), .n_spans = 1};
+            a->tile[a->n_tiles++] = (moe__attn_tile){
+                .first = i, .n = end - i, .n_chunks = chunks_of(p[end - 1].pos + 1), .n_spans = 1};
             end = i;
         }
 }
@@ -126,8 +125,7 @@ static void cut_tiles(moe__attn *a, uint32_t n_threads)
         t->item = item;
         t->n_spans = (t->n_chunks - 1) / a->span + 1;
         item += (size_t)t->n_spans * h->n_heads_kv;
-        for (uint32_t g = 0; g < h->n_heads_kv; g++)
-            atomic_init(&a->done[(size_t)i * h->n_heads_kv + g], 0);
+        for (uint32_t g = 0; g < h->n_heads_kv; g++) atomic_init(&a->done[(size_t)i * h->n_heads_kv + g], 0);
     }
     a->n_items = item;
 }

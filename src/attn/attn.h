@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Grouped-query attention over the paged KV cache. Two steps: prepare (biases, norms, rotation, write k and v),
- * by runs of rows; then attend, by items.
+ * Grouped-query attention over the paged KV cache. Two steps: prepare (biases, norms, rotation, write k and
+ * v), by runs of rows; then attend, by items.
  *
- * The softmax is computed in chunks of 512 logical positions, counted from position 0 and merged in ascending order,
- * in prefill and decode alike, so the result depends on neither batch split nor company. A tile is a few rows of one
- * sequence that follow each other; with the query heads of a KV head they are up to MOE_ATTN_QUERIES queries that
- * share what is read of the cache. An item is a tile, a KV head and all its chunks. Where that makes too few items for
- * the team (decoding), the chunks are items of their own: what each one gives is kept, and whoever finishes the last
- * one of a head merges them, in the same order.
+ * The softmax is computed in chunks of 512 logical positions, counted from position 0 and merged in ascending
+ * order, in prefill and decode alike, so the result depends on neither batch split nor company. A tile is a
+ * few rows of one sequence that follow each other; with the query heads of a KV head they are up to
+ * MOE_ATTN_QUERIES queries that share what is read of the cache. An item is a tile, a KV head and all its
+ * chunks. Where that makes too few items for the team (decoding), the chunks are items of their own: what
+ * each one gives is kept, and whoever finishes the last one of a head merges them, in the same order.
  */
 #ifndef MOE_ATTN_ATTN_H
 #define MOE_ATTN_ATTN_H
@@ -56,7 +56,10 @@ typedef struct moe__attn {
 } moe__attn;
 
 /* A row of sums: dim_head_v values, then from a multiple of 16 on their maximum and sum of weights. */
-static inline size_t moe__attn_row_floats(const moe__hparams *h) { return (h->dim_head_v + 15u) / 16 * 16 + 16; }
+static inline size_t moe__attn_row_floats(const moe__hparams *h)
+{
+    return (h->dim_head_v + 15u) / 16 * 16 + 16;
+}
 /* Rows of a tile at most. */
 static inline uint32_t moe__attn_tile_rows(const moe__hparams *h)
 {

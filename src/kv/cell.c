@@ -24,22 +24,38 @@ static void encode_q8_0(const moe__kernels *k, uint8_t *dst, const float *x, siz
     }
 }
 
-/* d = the element farthest from zero / -8, so that this one is met exactly; q = x / d rounded. */
-static void encode_q4_0(uint8_t *dst, const float *x, size_t n)
+/*
+ * From the int8 form, since 8 and 127 levels differ so much that rounding twice does not matter: d = amax / 8
+ * with the sign that makes an element of that size -8 d, which the other sign does not reach; 16 q + 127 =
+ * 254 (q 8 / 127 + 1/2).
+ */
+static void encode_q4_0(const moe__kernels *k, uint8_t *dst, const float *x, size_t n)
 {
-    for (; n; n -= 32, x += 32, dst += sizeof(moe__q4_0)) {
-        moe__q4_0 b;
-        float top = 0.0f;
+    moe__act32 b[PART / 32];
+    k->act_q8_32(b, x, n);
+    for (size_t i = 0; i < n / 32; i++) {
+        moe__q4_0 out;
         uint8_t q[32];
-        for (int i = 0; i < 32; i++) top = (x[i] < 0 ? -x[i] : x[i]) > (top < 0 ? -top : top) ? x[i] : top;
-        const float d = top / -8.0f, by = top < -1e-30f || top > 1e-30f ? -8.0f / top : 0.0f;
-        b.d = moe__to_le_f16(d);
-        for (int i = 0; i < 32; i++) {
-            const float t = x[i] * by + 8.5f;
-            q[i] = t > 0.0f ? (uint8_t)(t < 15.0f ? t : 15.0f) : 0; /* NaN: 0 */
+        int positive = 0;
+        for (int j = 0; j < 32; j++) positive |= b[i].q[j] == 127;
+        const int sign = positive ? -16 : 16;
+        for (int j = 0; j < 32; j++) {
+            const uint16_t level = (uint16_t)((uint16_t)(sign * b[i].q[j] + 127 + 8 * 254) / 254u);
+            q[j] = (uint8_t)(level < 15 ? level : 15);
         }
-        for (int i = 0; i < 16; i++) b.qs[i] = (uint8_t)(q[i] | q[i + 16] << 4);
-        memcpy(dst, &b, sizeof b);
+        out.d = moe__to_le_f16(b[i].d * (positive ? -15.875f : 15.875f));
+        for (int j = 0; j < 16; j++) out.qs[j] = (uint8_t)(q[j] | q[j + 16] << 4);
+        memcpy(dst + i * sizeof out, &out, sizeof out);
+    }
+}
+
+static void encode_f16(const moe__kernels *k, uint8_t *dst, const float *x, size_t n)
+{
+    uint16_t h[PART];
+    k->to_f16(h, x, n);
+    for (size_t i = 0; i < n; i++) {
+        const moe__u16le le = moe__to_le16(h[i]);
+        memcpy(dst + 2 * i, &le, 2);
     }
 }
 
@@ -48,27 +64,34 @@ static void encode(const moe__kernels *k, int type, uint8_t *dst, const float *x
     if (type == MOE_TYPE_Q8_0)
         encode_q8_0(k, dst, x, n);
     else if (type == MOE_TYPE_Q4_0)
-        encode_q4_0(dst, x, n);
+        encode_q4_0(k, dst, x, n);
+    else if (type == MOE_TYPE_F16)
+        encode_f16(k, dst, x, n);
     else
         moe__type_get(type)->quantize(x, dst, n, NULL);
 }
 
 /* ---- between the bytes of a part and the tiles; put != 0: into the tiles ---- */
 
-static void swap_float(uint8_t *tile, uint8_t *cell, size_t bytes, int put)
+static void swap_half(uint8_t *tile, uint8_t *cell, int put)
 {
     uint16_t h;
+    moe__u16le le;
+    if (put) {
+        memcpy(&le, cell, 2);
+        h = moe__le16(le);
+        memcpy(tile, &h, 2);
+    } else {
+        memcpy(&h, tile, 2);
+        le = moe__to_le16(h);
+        memcpy(cell, &le, 2);
+    }
+}
+
+static void swap_word(uint8_t *tile, uint8_t *cell, int put)
+{
     uint32_t w;
-    if (bytes == 2) {
-        if (put) {
-            h = (uint16_t)(cell[0] | cell[1] << 8);
-            memcpy(tile, &h, 2);
-        } else {
-            memcpy(&h, tile, 2);
-            cell[0] = (uint8_t)h;
-            cell[1] = (uint8_t)(h >> 8);
-        }
-    } else if (put) {
+    if (put) {
         w = (uint32_t)cell[0] | (uint32_t)cell[1] << 8 | (uint32_t)cell[2] << 16 | (uint32_t)cell[3] << 24;
         memcpy(tile, &w, 4);
     } else {
@@ -77,28 +100,40 @@ static void swap_float(uint8_t *tile, uint8_t *cell, size_t bytes, int put)
     }
 }
 
-/* Elements d .. d+n-1 of a key; tile: its sixteen positions, lane: which. */
-static void swap_k(int type, uint8_t *tile, uint32_t lane, uint32_t dim, uint32_t d, uint32_t n, uint8_t *cell, int put)
+/* n floats of a type, in the tile `step` elements apart. */
+static void swap_floats(int type, uint8_t *tile, size_t step, uint32_t n, uint8_t *cell, int put)
 {
-    if (type != MOE_TYPE_Q8_0 && type != MOE_TYPE_Q4_0) {
+    if (type == MOE_TYPE_F32)
+        for (uint32_t i = 0; i < n; i++) swap_word(tile + 4 * i * step, cell + 4 * i, put);
+    else if (put) /* the way that is often taken, by itself */
+        for (uint32_t i = 0; i < n; i++) swap_half(tile + 2 * i * step, cell + 2 * i, 1);
+    else
+        for (uint32_t i = 0; i < n; i++) swap_half(tile + 2 * i * step, cell + 2 * i, 0);
+}
+
+static int in_blocks(int type) { return type == MOE_TYPE_Q8_0 || type == MOE_TYPE_Q4_0; }
+
+/* Elements d .. d+n-1 of a key; tile: its sixteen positions, lane: which. */
+static void swap_k(int type, uint8_t *tile, uint32_t lane, uint32_t dim, uint32_t d, uint32_t n,
+                   uint8_t *cell, int put)
+{
+    if (!in_blocks(type)) {
         const size_t bytes = type == MOE_TYPE_F32 ? 4 : 2;
-        for (uint32_t i = 0; i < n; i++)
-            swap_float(tile + ((size_t)(d + i) * MOE_K_TILE + lane) * bytes, cell + i * bytes, bytes, put);
+        swap_floats(type, tile + ((size_t)d * MOE_K_TILE + lane) * bytes, MOE_K_TILE, n, cell, put);
         return;
     }
-    const int q8 = type == MOE_TYPE_Q8_0, fours = q8 ? 8 : 4;
-    const size_t block = (size_t)fours * MOE_K_TILE * 4;
+    const uint32_t fours = type == MOE_TYPE_Q8_0 ? 8 : 4, flip = type == MOE_TYPE_Q8_0 ? 0x80808080u : 0;
     for (uint32_t b = d / 32; b < (d + n) / 32; b++, cell += 2 + 4 * fours) {
-        uint8_t *q = tile + moe__k_tile_scales(dim) + b * block + 4 * lane;
-        swap_float(tile + 2 * (b * MOE_K_TILE + lane), cell, 2, put);
-        for (int v = 0; v < fours; v++, q += 4 * MOE_K_TILE)
-            for (int i = 0; i < 4; i++) {
-                uint8_t *c = cell + 2 + 4 * v + i; /* the nibbles of a byte are those of the file */
-                if (put)
-                    q[i] = q8 ? *c ^ 0x80u : *c;
-                else
-                    *c = q8 ? q[i] ^ 0x80u : q[i];
-            }
+        uint8_t *q = tile + moe__k_tile_scales(dim) + (size_t)b * fours * MOE_K_TILE * 4 + 4 * lane;
+        swap_half(tile + 2 * (b * MOE_K_TILE + lane), cell, put);
+        for (uint32_t v = 0; v < fours; v++) { /* bytes as in the file, each four in one piece */
+            uint8_t *from = put ? cell + 2 + 4 * v : q + v * 4 * MOE_K_TILE,
+                    *to = put ? q + v * 4 * MOE_K_TILE : cell + 2 + 4 * v;
+            uint32_t four;
+            memcpy(&four, from, 4);
+            four ^= flip;
+            memcpy(to, &four, 4);
+        }
     }
 }
 
@@ -126,24 +161,23 @@ static void swap_q4_v(uint8_t *q, int high, uint8_t *cell, int put)
     }
 }
 
-static void swap_v(int type, uint8_t *page, size_t tile_bytes, uint32_t at, uint32_t dim, uint32_t d, uint32_t n,
-                   uint8_t *cell, int put)
+static void swap_v(int type, uint8_t *page, size_t tile_bytes, uint32_t at, uint32_t dim, uint32_t d,
+                   uint32_t n, uint8_t *cell, int put)
 {
-    if (type != MOE_TYPE_Q8_0 && type != MOE_TYPE_Q4_0) {
-        const size_t bytes = type == MOE_TYPE_F32 ? 4 : 2;
-        for (uint32_t i = 0; i < n; i++)
-            swap_float(page + ((size_t)at * dim + d + i) * bytes, cell + i * bytes, bytes, put);
+    if (!in_blocks(type)) {
+        swap_floats(type, page + ((size_t)at * dim + d) * (type == MOE_TYPE_F32 ? 4 : 2), 1, n, cell, put);
         return;
     }
     uint8_t *tile = page + at / MOE_V_TILE * tile_bytes, *q = tile + moe__v_tile_scales(dim);
     const uint32_t lane = at % MOE_V_TILE;
     for (uint32_t b = d / 32; b < (d + n) / 32; b++) {
-        swap_float(tile + 2 * (b * MOE_V_TILE + lane), cell, 2, put);
+        swap_half(tile + 2 * (b * MOE_V_TILE + lane), cell, put);
         if (type == MOE_TYPE_Q8_0) {
             swap_q8_v(q + (size_t)lane / 4 * 4 * dim + (size_t)b * 128 + lane % 4, cell + 2, put);
             cell += sizeof(moe__q8_0);
         } else {
-            swap_q4_v(q + (size_t)lane / 8 * 4 * dim + (size_t)b * 128 + lane % 4, lane / 4 % 2, cell + 2, put);
+            swap_q4_v(q + (size_t)lane / 8 * 4 * dim + (size_t)b * 128 + lane % 4, lane / 4 % 2, cell + 2,
+                      put);
             cell += sizeof(moe__q4_0);
         }
     }
@@ -151,19 +185,21 @@ static void swap_v(int type, uint8_t *page, size_t tile_bytes, uint32_t at, uint
 
 /* ---- one part of a head ---- */
 
-static void part_k(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, uint32_t n, uint8_t *cell, int put)
+static void part_k(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, uint32_t n, uint8_t *cell,
+                   int put)
 {
-    swap_k(kv->type_k, moe__kv_page_k(kv, p.layer, h, p.page) + p.at / MOE_K_TILE * kv->tile_k, p.at % MOE_K_TILE,
-           kv->dim_k, d, n, cell, put);
+    swap_k(kv->type_k, moe__kv_page_k(kv, p.layer, h, p.page) + p.at / MOE_K_TILE * kv->tile_k,
+           p.at % MOE_K_TILE, kv->dim_k, d, n, cell, put);
 }
 
-static void part_v(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, uint32_t n, uint8_t *cell, int put)
+static void part_v(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, uint32_t n, uint8_t *cell,
+                   int put)
 {
     swap_v(kv->type_v, moe__kv_page_v(kv, p.layer, h, p.page), kv->tile_v, p.at, kv->dim_v, d, n, cell, put);
 }
 
-#define EACH_PART(dim, n) \
-    for (uint32_t h = 0; h < kv->n_heads; h++) \
+#define EACH_PART(dim, n)                                                                                    \
+    for (uint32_t h = 0; h < kv->n_heads; h++)                                                               \
         for (uint32_t d = 0, n; d < (dim) && (n = part_of(d, dim)) > 0; d += n)
 
 void moe__kv_load_k(const moe__kv *kv, moe__kv_place at, float *row)

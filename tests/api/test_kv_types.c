@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The types of the KV cache, keys and values each: the same bits whatever the threads, the split, the company and the
- * instruction set, in contexts that are longer than one chunk of attention (512 positions) and end anywhere in it;
- * copied, cut, saved and loaded; and no further from an f32 cache than the type explains.
+ * The types of the KV cache, keys and values each: the same bits whatever the threads, the split, the company
+ * and the instruction set, in contexts that are longer than one chunk of attention (512 positions) and end
+ * anywhere in it; copied, cut, saved and loaded; and no further from an f32 cache than the type explains.
  */
 #include <math.h>
 
@@ -18,8 +18,9 @@ typedef struct kinds {
     double far; /* relative distance of logits to those of an f32 cache, at most */
 } kinds;
 static const kinds types[] = {
-    {MOE_TYPE_F16, MOE_TYPE_F16, 0.01},  {MOE_TYPE_BF16, MOE_TYPE_BF16, 0.04}, {MOE_TYPE_Q8_0, MOE_TYPE_Q8_0, 0.08},
-    {MOE_TYPE_Q4_0, MOE_TYPE_Q4_0, 0.8}, {MOE_TYPE_Q8_0, MOE_TYPE_Q4_0, 0.8},  {MOE_KV_F32, MOE_TYPE_Q8_0, 0.08},
+    {MOE_TYPE_F16, MOE_TYPE_F16, 0.03},   {MOE_TYPE_BF16, MOE_TYPE_BF16, 0.03},
+    {MOE_TYPE_Q8_0, MOE_TYPE_Q8_0, 0.03}, {MOE_TYPE_Q4_0, MOE_TYPE_Q4_0, 0.2},
+    {MOE_TYPE_Q8_0, MOE_TYPE_Q4_0, 0.2},  {MOE_KV_F32, MOE_TYPE_Q8_0, 0.03},
 };
 #define N_TYPES (sizeof types / sizeof types[0])
 

@@ -61,18 +61,23 @@ static void sizes(void **state)
 }
 
 /* What a row of a type in a file says. */
-static void decode(int type, const uint8_t *cell, float *row, size_t n) { moe__type_get(type)->dequant(cell, row, n); }
+static void decode(int type, const uint8_t *cell, float *row, size_t n)
+{
+    moe__type_get(type)->dequant(cell, row, n);
+}
 
 /*
- * Cells go in and out without loss, each leaves the others alone, and what load gives is what the cell says. Storing
- * rounds: half a step of floats, of blocks half of d (a whole one where the last step of q4_0 is cut off).
+ * Cells go in and out without loss, each leaves the others alone, and what load gives is what the cell says.
+ * Storing rounds: half a step of floats, of blocks half of d (a whole one where the last step of q4_0 is cut
+ * off).
  */
 static void cells(void **state)
 {
     (void)state;
     static const int types[] = {MOE_TYPE_F32, MOE_TYPE_F16, MOE_TYPE_BF16, MOE_TYPE_Q8_0, MOE_TYPE_Q4_0};
     enum { DIM = 96, HEADS = 2, WIDTH = HEADS * DIM };
-    static const moe__hparams big = {.n_layers = 2, .n_heads_kv = HEADS, .dim_head_k = DIM, .dim_head_v = DIM};
+    static const moe__hparams big = {
+        .n_layers = 2, .n_heads_kv = HEADS, .dim_head_k = DIM, .dim_head_v = DIM};
     static uint8_t want[2][PAGE][4 * WIDTH];
     moe__kernels k;
     assert_int_equal(moe__kernels_init(&k, NULL), MOE_OK);
@@ -91,16 +96,19 @@ static void cells(void **state)
         moe__kv_carve(&kv, &c);
         assert_int_equal(kv.cell_k, bytes);
         assert_true(moe__kv_takes(types[t]));
-        for (uint32_t i = 0; i < 2 * PAGE; i++) { /* keys of one layer and values of the other, in mixed order */
+        for (uint32_t i = 0; i < 2 * PAGE;
+             i++) { /* keys of one layer and values of the other, in mixed order */
             const uint32_t at = i / 2 * 37 % PAGE, v = i % 2;
             const moe__kv_place p = {1 - v, 1, at};
-            for (int j = 0; j < WIDTH; j++) row[j] = (float)((int)(i * 31 + (uint32_t)j * 7) % 401 - 200) / 64.0f;
+            for (int j = 0; j < WIDTH; j++)
+                row[j] = (float)((int)(i * 31 + (uint32_t)j * 7) % 401 - 200) / 64.0f;
             v ? moe__kv_store_v(&kv, &k, p, row) : moe__kv_store_k(&kv, &k, p, row);
             v ? moe__kv_load_v(&kv, p, back) : moe__kv_load_k(&kv, p, back);
             v ? moe__kv_get_v(&kv, p, want[v][at]) : moe__kv_get_k(&kv, p, want[v][at]);
             for (int j = 0; j < WIDTH; j++) {
                 float amax = 0;
-                for (int b = j / 32 * 32; b < j / 32 * 32 + 32; b++) amax = fabsf(row[b]) > amax ? fabsf(row[b]) : amax;
+                for (int b = j / 32 * 32; b < j / 32 * 32 + 32; b++)
+                    amax = fabsf(row[b]) > amax ? fabsf(row[b]) : amax;
                 const float near = type->id == MOE_TYPE_F32    ? 0
                                    : type->id == MOE_TYPE_F16  ? fabsf(row[j]) / 2048
                                    : type->id == MOE_TYPE_BF16 ? fabsf(row[j]) / 256
@@ -336,7 +344,8 @@ static void a_shared_page_is_copied_when_written_to(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes), cmocka_unit_test(cells),
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(cells),
         cmocka_unit_test(any_spread_fits),
         cmocka_unit_test(a_shared_page_is_copied_when_written_to),
         cmocka_unit_test(random_life_of_a_cache),

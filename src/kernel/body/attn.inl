@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention with float keys and values; ref/attn.c is the definition. A register tile is V16_Q queries by V16_T
- * vectors: each vector of keys or values that is read serves all its queries.
+ * Attention with float keys and values; ref/attn.c is the definition. A register tile is V16_Q queries by
+ * V16_T vectors: each vector of keys or values that is read serves all its queries.
  */
 
 enum { CELL_F32, CELL_F16, CELL_BF16 };
@@ -31,7 +31,8 @@ ALWAYS_INLINE void attn_fetch(const char *ahead, const size_t bytes)
 }
 
 /* nq queries from c on with nt tiles from t on. */
-ALWAYS_INLINE void qk_tile(const moe__attn_qk *a, size_t c, size_t t, const int nq, const int nt, const int type)
+ALWAYS_INLINE void qk_tile(const moe__attn_qk *a, size_t c, size_t t, const int nq, const int nt,
+                           const int type)
 {
     v16 acc[V16_Q][V16_T], k[V16_T];
     const float *q[V16_Q];
@@ -63,7 +64,8 @@ ALWAYS_INLINE void qk_tile(const moe__attn_qk *a, size_t c, size_t t, const int 
 }
 
 /* nq rows of sums from c on, nw vectors of elements from d on. */
-ALWAYS_INLINE void av_tile(const moe__attn_av *a, size_t c, size_t d, const int nq, const int nw, const int type)
+ALWAYS_INLINE void av_tile(const moe__attn_av *a, size_t c, size_t d, const int nq, const int nw,
+                           const int type)
 {
     v16 acc[V16_Q][V16_W], v[V16_W];
     const float *p[V16_Q];
@@ -80,7 +82,8 @@ ALWAYS_INLINE void av_tile(const moe__attn_av *a, size_t c, size_t d, const int 
     for (size_t k = 0; k < a->n; k++) {
         if (ahead) attn_fetch(ahead + k * step, (size_t)nw * 16 * CELL_BYTES(type));
 #pragma GCC unroll 8
-        for (int j = 0; j < nw; j++) v[j] = cell_load(row + k * step + (size_t)j * 16 * CELL_BYTES(type), type);
+        for (int j = 0; j < nw; j++)
+            v[j] = cell_load(row + k * step + (size_t)j * 16 * CELL_BYTES(type), type);
 #pragma GCC unroll 8
         for (int i = 0; i < nq; i++) {
             const v16 x = v16_set1(p[i][k]);
@@ -103,52 +106,53 @@ ALWAYS_INLINE void av_tail(const moe__attn_av *a, size_t c, size_t d, const int 
     v16 acc = v16_load_n(y, left);
     for (size_t i = 0; i < a->n; i++)
         acc = v16_fma(v16_set1(p[i]),
-                      cell_load_n((const uint8_t *)a->v + (i * a->dim + d) * CELL_BYTES(type), type, left), acc);
+                      cell_load_n((const uint8_t *)a->v + (i * a->dim + d) * CELL_BYTES(type), type, left),
+                      acc);
     v16_store_n(y, acc, left);
 }
 
-#define ATTN_QUERIES(call_wide, call_pair, call_one) \
-    for (; c + V16_Q <= a->n_q; c += V16_Q) call_wide; \
-    for (; c + 2 <= a->n_q; c += 2) call_pair; \
+#define ATTN_QUERIES(call_wide, call_pair, call_one)                                                         \
+    for (; c + V16_Q <= a->n_q; c += V16_Q) call_wide;                                                       \
+    for (; c + 2 <= a->n_q; c += 2) call_pair;                                                               \
     for (; c < a->n_q; c++) call_one;
 
-#define ATTN_FLOAT(name, type) \
-    static void qk_wide_##name(const moe__attn_qk *a, size_t t) \
-    { \
-        size_t c = 0; \
-        ATTN_QUERIES(qk_tile(a, c, t, V16_Q, V16_T, type), qk_tile(a, c, t, 2, V16_T, type), \
-                     qk_tile(a, c, t, 1, V16_T, type)) \
-    } \
-    static void qk_single_##name(const moe__attn_qk *a, size_t t) \
-    { \
-        size_t c = 0; \
-        ATTN_QUERIES(qk_tile(a, c, t, V16_Q, 1, type), qk_tile(a, c, t, 2, 1, type), \
-                     qk_tile(a, c, t, 1, 1, type)) \
-    } \
-    void MOE_FN(attn_qk_##name)(const moe__attn_qk *a) \
-    { \
-        size_t t = 0; \
-        for (; t + V16_T <= a->n_tiles; t += V16_T) qk_wide_##name(a, t); \
-        for (; t < a->n_tiles; t++) qk_single_##name(a, t); \
-    } \
-    static void av_wide_##name(const moe__attn_av *a, size_t d) \
-    { \
-        size_t c = 0; \
-        ATTN_QUERIES(av_tile(a, c, d, V16_Q, V16_W, type), av_tile(a, c, d, 2, V16_W, type), \
-                     av_tile(a, c, d, 1, V16_W, type)) \
-    } \
-    static void av_single_##name(const moe__attn_av *a, size_t d) \
-    { \
-        size_t c = 0; \
-        ATTN_QUERIES(av_tile(a, c, d, V16_Q, 1, type), av_tile(a, c, d, 2, 1, type), \
-                     av_tile(a, c, d, 1, 1, type)) \
-    } \
-    void MOE_FN(attn_av_##name)(const moe__attn_av *a) \
-    { \
-        size_t d = 0; \
-        for (; d + 16 * V16_W <= a->dim; d += 16 * V16_W) av_wide_##name(a, d); \
-        for (; d + 16 <= a->dim; d += 16) av_single_##name(a, d); \
-        for (size_t c = 0; d < a->dim && c < a->n_q; c++) av_tail(a, c, d, type); \
+#define ATTN_FLOAT(name, type)                                                                               \
+    static void qk_wide_##name(const moe__attn_qk *a, size_t t)                                              \
+    {                                                                                                        \
+        size_t c = 0;                                                                                        \
+        ATTN_QUERIES(qk_tile(a, c, t, V16_Q, V16_T, type), qk_tile(a, c, t, 2, V16_T, type),                 \
+                     qk_tile(a, c, t, 1, V16_T, type))                                                       \
+    }                                                                                                        \
+    static void qk_single_##name(const moe__attn_qk *a, size_t t)                                            \
+    {                                                                                                        \
+        size_t c = 0;                                                                                        \
+        ATTN_QUERIES(qk_tile(a, c, t, V16_Q, 1, type), qk_tile(a, c, t, 2, 1, type),                         \
+                     qk_tile(a, c, t, 1, 1, type))                                                           \
+    }                                                                                                        \
+    void MOE_FN(attn_qk_##name)(const moe__attn_qk *a)                                                       \
+    {                                                                                                        \
+        size_t t = 0;                                                                                        \
+        for (; t + V16_T <= a->n_tiles; t += V16_T) qk_wide_##name(a, t);                                    \
+        for (; t < a->n_tiles; t++) qk_single_##name(a, t);                                                  \
+    }                                                                                                        \
+    static void av_wide_##name(const moe__attn_av *a, size_t d)                                              \
+    {                                                                                                        \
+        size_t c = 0;                                                                                        \
+        ATTN_QUERIES(av_tile(a, c, d, V16_Q, V16_W, type), av_tile(a, c, d, 2, V16_W, type),                 \
+                     av_tile(a, c, d, 1, V16_W, type))                                                       \
+    }                                                                                                        \
+    static void av_single_##name(const moe__attn_av *a, size_t d)                                            \
+    {                                                                                                        \
+        size_t c = 0;                                                                                        \
+        ATTN_QUERIES(av_tile(a, c, d, V16_Q, 1, type), av_tile(a, c, d, 2, 1, type),                         \
+                     av_tile(a, c, d, 1, 1, type))                                                           \
+    }                                                                                                        \
+    void MOE_FN(attn_av_##name)(const moe__attn_av *a)                                                       \
+    {                                                                                                        \
+        size_t d = 0;                                                                                        \
+        for (; d + 16 * V16_W <= a->dim; d += 16 * V16_W) av_wide_##name(a, d);                              \
+        for (; d + 16 <= a->dim; d += 16) av_single_##name(a, d);                                            \
+        for (size_t c = 0; d < a->dim && c < a->n_q; c++) av_tail(a, c, d, type);                            \
     }
 
 ATTN_FLOAT(f32, CELL_F32)
@@ -156,8 +160,8 @@ ATTN_FLOAT(f16, CELL_F16)
 ATTN_FLOAT(bf16, CELL_BF16)
 
 /*
- * Weights of quantised values, eight blocks of 32 at a time: a block's largest product needs a sum across lanes
- * and two divisions, which eight share.
+ * Weights of quantised values, eight blocks of 32 at a time: a block's largest product needs a sum across
+ * lanes and two divisions, which eight share.
  */
 typedef struct weigh_block {
     float x[32];

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention with quantised keys and values; ref/attn.c is the definition, kv_tile.h the layout. A vector has one
- * position (keys) or one element of the head (values) per lane; eight of them make the fours of a block, which up
- * to VI_COLS queries meet while they are in registers.
+ * Attention with quantised keys and values; ref/attn.c is the definition, kv_tile.h the layout. A vector has
+ * one position (keys) or one element of the head (values) per lane; eight of them make the fours of a block,
+ * which up to VI_COLS queries meet while they are in registers.
  */
 
 enum { CELL_Q8, CELL_Q4 };
 #define CELL_BITS(type) ((type) == CELL_Q8 ? 8u : 4u)
 
-/* What is added to stored elements: dot products on x86 take unsigned ones as they are; else Q8_0 is made signed. */
+/* What is added to stored elements: dot products on x86 take unsigned ones as they are; else Q8_0 is made
+ * signed. */
 #define CELL_OFFSET(type) ((type) == CELL_Q4 ? 8 : VI_FLIP)
 
 ALWAYS_INLINE void attn_fetch(const char *ahead, const size_t bytes)
@@ -17,7 +18,8 @@ ALWAYS_INLINE void attn_fetch(const char *ahead, const size_t bytes)
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(ahead + i, 0, 2);
 }
 
-/* Vector v of a block whose vectors stand `step` bytes apart, at p. far: which share bytes, v and v + 4 or v and v + 1. */
+/* Vector v of a block whose vectors stand `step` bytes apart, at p. far: which share bytes, v and v + 4 or v
+ * and v + 1. */
 ALWAYS_INLINE vi cell_vector(const uint8_t *p, size_t step, const int v, const int type, const int far)
 {
     if (type == CELL_Q8) return vi_xor(vi_load(p + (size_t)v * step), vi_set1_8(VI_FLIP ^ 0x80));
@@ -60,7 +62,8 @@ static inline const moe__act32 *act_row(const void *rows, size_t bytes, size_t i
 }
 
 /* Columns c .. c + nc - 1 with positions `lane` .. of tile t; those past the end repeat the last one. */
-ALWAYS_INLINE void qk_columns(const moe__attn_qk *a, size_t t, size_t lane, size_t c, const int type, const int nc)
+ALWAYS_INLINE void qk_columns(const moe__attn_qk *a, size_t t, size_t lane, size_t c, const int type,
+                              const int nc)
 {
     const uint8_t *tile = (const uint8_t *)a->k + t * moe__k_tile_bytes(a->dim, CELL_BITS(type));
     const uint8_t *k = tile + moe__k_tile_scales(a->dim) + 4 * lane;
@@ -123,23 +126,23 @@ ALWAYS_INLINE void av_columns(const moe__attn_av *a, size_t d, size_t c, const i
         if ((size_t)i < left) vf_store(a->y + (c + (size_t)i) * a->ldy + d, acc[i]);
 }
 
-#define ATTN_QUANT(name, type) \
-    void MOE_FN(attn_qk_##name)(const moe__attn_qk *a) \
-    { \
-        for (size_t t = 0; t < a->n_tiles; t++) \
-            for (size_t lane = 0; lane < MOE_K_TILE; lane += VI_LANES) { \
-                size_t c = 0; \
-                for (; c + 2 < a->n_q; c += VI_COLS) qk_columns(a, t, lane, c, type, VI_COLS); \
-                for (; c < a->n_q; c++) qk_columns(a, t, lane, c, type, 1); \
-            } \
-    } \
-    void MOE_FN(attn_av_##name)(const moe__attn_av *a) \
-    { \
-        for (size_t d = 0; d < a->dim; d += VI_LANES) { \
-            size_t c = 0; \
-            for (; c + 2 < a->n_q; c += VI_COLS) av_columns(a, d, c, type, VI_COLS); \
-            for (; c < a->n_q; c++) av_columns(a, d, c, type, 1); \
-        } \
+#define ATTN_QUANT(name, type)                                                                               \
+    void MOE_FN(attn_qk_##name)(const moe__attn_qk *a)                                                       \
+    {                                                                                                        \
+        for (size_t t = 0; t < a->n_tiles; t++)                                                              \
+            for (size_t lane = 0; lane < MOE_K_TILE; lane += VI_LANES) {                                     \
+                size_t c = 0;                                                                                \
+                for (; c + 2 < a->n_q; c += VI_COLS) qk_columns(a, t, lane, c, type, VI_COLS);               \
+                for (; c < a->n_q; c++) qk_columns(a, t, lane, c, type, 1);                                  \
+            }                                                                                                \
+    }                                                                                                        \
+    void MOE_FN(attn_av_##name)(const moe__attn_av *a)                                                       \
+    {                                                                                                        \
+        for (size_t d = 0; d < a->dim; d += VI_LANES) {                                                      \
+            size_t c = 0;                                                                                    \
+            for (; c + 2 < a->n_q; c += VI_COLS) av_columns(a, d, c, type, VI_COLS);                         \
+            for (; c < a->n_q; c++) av_columns(a, d, c, type, 1);                                            \
+        }                                                                                                    \
     }
 
 ATTN_QUANT(q8_0, CELL_Q8)

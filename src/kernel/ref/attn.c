@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention over positions of one KV head, laid out as kv_tile.h says. Scores of float keys: one fma per element,
- * ascending. Sums of float values: one fma per position, ascending. Quantised keys and values: the integer sum
- * over 32 elements (32 positions) is exact; then one fma, blocks ascending.
+ * Attention over positions of one KV head, laid out as kv_tile.h says. Scores of float keys: one fma per
+ * element, ascending. Sums of float values: one fma per position, ascending. Quantised keys and values: the
+ * integer sum over 32 elements (32 positions) is exact; then one fma, blocks ascending.
  */
 #include "kernel/ref/lanes.h"
 
@@ -10,27 +10,27 @@ static inline float from_f32(const float *x, size_t i) { return x[i]; }
 static inline float from_f16(const uint16_t *x, size_t i) { return moe__f16_to_f32(x[i]); }
 static inline float from_bf16(const uint16_t *x, size_t i) { return moe__bf16_to_f32(x[i]); }
 
-#define ATTN_FLOAT(type, elem) \
-    void MOE_FN(attn_qk_##type)(const moe__attn_qk *a) \
-    { \
-        for (size_t c = 0; c < a->n_q; c++) \
-            for (size_t p = 0; p < a->n_tiles * MOE_K_TILE; p++) { \
-                const float *q = (const float *)(const void *)((const char *)a->q + c * a->q_bytes); \
-                const elem *k = (const elem *)a->k + p / MOE_K_TILE * MOE_K_TILE * a->dim + p % MOE_K_TILE; \
-                float s = 0.0f; \
-                for (size_t d = 0; d < a->dim; d++) s = fmaf(q[d], from_##type(k, d * MOE_K_TILE), s); \
-                a->s[c * a->lds + p] = s; \
-            } \
-    } \
-    void MOE_FN(attn_av_##type)(const moe__attn_av *a) \
-    { \
-        for (size_t c = 0; c < a->n_q; c++) \
-            for (size_t i = 0; i < a->n; i++) { \
-                const float *p = (const float *)(const void *)((const char *)a->p + c * a->p_bytes); \
-                const elem *v = (const elem *)a->v + i * a->dim; \
-                float *y = a->y + c * a->ldy; \
-                for (size_t d = 0; d < a->dim; d++) y[d] = fmaf(p[i], from_##type(v, d), y[d]); \
-            } \
+#define ATTN_FLOAT(type, elem)                                                                               \
+    void MOE_FN(attn_qk_##type)(const moe__attn_qk *a)                                                       \
+    {                                                                                                        \
+        for (size_t c = 0; c < a->n_q; c++)                                                                  \
+            for (size_t p = 0; p < a->n_tiles * MOE_K_TILE; p++) {                                           \
+                const float *q = (const float *)(const void *)((const char *)a->q + c * a->q_bytes);         \
+                const elem *k = (const elem *)a->k + p / MOE_K_TILE * MOE_K_TILE * a->dim + p % MOE_K_TILE;  \
+                float s = 0.0f;                                                                              \
+                for (size_t d = 0; d < a->dim; d++) s = fmaf(q[d], from_##type(k, d * MOE_K_TILE), s);       \
+                a->s[c * a->lds + p] = s;                                                                    \
+            }                                                                                                \
+    }                                                                                                        \
+    void MOE_FN(attn_av_##type)(const moe__attn_av *a)                                                       \
+    {                                                                                                        \
+        for (size_t c = 0; c < a->n_q; c++)                                                                  \
+            for (size_t i = 0; i < a->n; i++) {                                                              \
+                const float *p = (const float *)(const void *)((const char *)a->p + c * a->p_bytes);         \
+                const elem *v = (const elem *)a->v + i * a->dim;                                             \
+                float *y = a->y + c * a->ldy;                                                                \
+                for (size_t d = 0; d < a->dim; d++) y[d] = fmaf(p[i], from_##type(v, d), y[d]);              \
+            }                                                                                                \
     }
 
 ATTN_FLOAT(f32, float)
@@ -39,53 +39,56 @@ ATTN_FLOAT(bf16, uint16_t)
 
 /* Element 4 v + i of a block in a row of fours that are `step` bytes apart. */
 static inline int four_q8_0(const uint8_t *q, size_t step, size_t e) { return q[e / 4 * step + e % 4] - 128; }
-/* The same of key elements (far: 16 elements share bytes with the next 16) and of positions of values (near: 4). */
+/* The same of key elements (far: 16 elements share bytes with the next 16) and of positions of values (near:
+ * 4). */
 static inline int four_q4_0(const uint8_t *q, size_t step, size_t e, size_t half)
 {
     const uint8_t *at = q + e % half / 4 * step + e / (2 * half) * step + e % 4;
     return (e / half % 2 ? *at >> 4 : *at & 15) - 8;
 }
 
-#define KEY_q8_0(q, e)         four_q8_0(q, 64, e)
-#define KEY_q4_0(q, e)         four_q4_0(q, 64, e, 16)
-#define VALUE_q8_0(q, dim, i)  four_q8_0(q, 4 * (dim), i)
-#define VALUE_q4_0(q, dim, i)  four_q4_0(q, 4 * (dim), i, 4)
+#define KEY_q8_0(q, e)        four_q8_0(q, 64, e)
+#define KEY_q4_0(q, e)        four_q4_0(q, 64, e, 16)
+#define VALUE_q8_0(q, dim, i) four_q8_0(q, 4 * (dim), i)
+#define VALUE_q4_0(q, dim, i) four_q4_0(q, 4 * (dim), i, 4)
 
-#define ATTN_QUANT(type, bits) \
-    void MOE_FN(attn_qk_##type)(const moe__attn_qk *a) \
-    { \
-        for (size_t c = 0; c < a->n_q; c++) \
-            for (size_t p = 0; p < a->n_tiles * MOE_K_TILE; p++) { \
-                const moe__act32 *q = (const moe__act32 *)(const void *)((const char *)a->q + c * a->q_bytes); \
-                const uint8_t *tile = \
-                    (const uint8_t *)a->k + p / MOE_K_TILE * moe__k_tile_bytes(a->dim, bits); \
-                const uint8_t *k = tile + moe__k_tile_scales(a->dim) + p % MOE_K_TILE * 4; \
-                float s = 0.0f; \
-                for (size_t b = 0; b < a->dim / 32; b++, k += MOE_K_TILE * 32 * bits / 8) { \
-                    int sum = 0; \
-                    for (size_t e = 0; e < 32; e++) sum += q[b].q[e] * KEY_##type(k, e); \
-                    const uint16_t d = moe__load_u16(tile + 2 * (b * MOE_K_TILE + p % MOE_K_TILE)); \
-                    s = fmaf(moe__f16_to_f32(d) * q[b].d, (float)sum, s); \
-                } \
-                a->s[c * a->lds + p] = s; \
-            } \
-    } \
-    void MOE_FN(attn_av_##type)(const moe__attn_av *a) \
-    { \
-        for (size_t c = 0; c < a->n_q; c++) \
-            for (size_t d = 0; d < a->dim; d++) { \
-                const moe__act32 *w = (const moe__act32 *)(const void *)((const char *)a->p + c * a->p_bytes); \
-                float y = a->y[c * a->ldy + d]; \
-                for (size_t t = 0; t < a->n / MOE_V_TILE; t++) { \
-                    const moe__act32 *x = w + t * (a->dim / 32) + d / 32; \
-                    const uint8_t *v = (const uint8_t *)a->v + t * moe__v_tile_bytes(a->dim, bits) + \
-                                       moe__v_tile_scales(a->dim) + 4 * d; \
-                    int sum = 0; \
-                    for (size_t i = 0; i < 32; i++) sum += x->q[i] * VALUE_##type(v, a->dim, i); \
-                    y = fmaf(x->d, (float)sum, y); \
-                } \
-                a->y[c * a->ldy + d] = y; \
-            } \
+#define ATTN_QUANT(type, bits)                                                                               \
+    void MOE_FN(attn_qk_##type)(const moe__attn_qk *a)                                                       \
+    {                                                                                                        \
+        for (size_t c = 0; c < a->n_q; c++)                                                                  \
+            for (size_t p = 0; p < a->n_tiles * MOE_K_TILE; p++) {                                           \
+                const moe__act32 *q =                                                                        \
+                    (const moe__act32 *)(const void *)((const char *)a->q + c * a->q_bytes);                 \
+                const uint8_t *tile =                                                                        \
+                    (const uint8_t *)a->k + p / MOE_K_TILE * moe__k_tile_bytes(a->dim, bits);                \
+                const uint8_t *k = tile + moe__k_tile_scales(a->dim) + p % MOE_K_TILE * 4;                   \
+                float s = 0.0f;                                                                              \
+                for (size_t b = 0; b < a->dim / 32; b++, k += MOE_K_TILE * 32 * bits / 8) {                  \
+                    int sum = 0;                                                                             \
+                    for (size_t e = 0; e < 32; e++) sum += q[b].q[e] * KEY_##type(k, e);                     \
+                    const uint16_t d = moe__load_u16(tile + 2 * (b * MOE_K_TILE + p % MOE_K_TILE));          \
+                    s = fmaf(moe__f16_to_f32(d) * q[b].d, (float)sum, s);                                    \
+                }                                                                                            \
+                a->s[c * a->lds + p] = s;                                                                    \
+            }                                                                                                \
+    }                                                                                                        \
+    void MOE_FN(attn_av_##type)(const moe__attn_av *a)                                                       \
+    {                                                                                                        \
+        for (size_t c = 0; c < a->n_q; c++)                                                                  \
+            for (size_t d = 0; d < a->dim; d++) {                                                            \
+                const moe__act32 *w =                                                                        \
+                    (const moe__act32 *)(const void *)((const char *)a->p + c * a->p_bytes);                 \
+                float y = a->y[c * a->ldy + d];                                                              \
+                for (size_t t = 0; t < a->n / MOE_V_TILE; t++) {                                             \
+                    const moe__act32 *x = w + t * (a->dim / 32) + d / 32;                                    \
+                    const uint8_t *v = (const uint8_t *)a->v + t * moe__v_tile_bytes(a->dim, bits) +         \
+                                       moe__v_tile_scales(a->dim) + 4 * d;                                   \
+                    int sum = 0;                                                                             \
+                    for (size_t i = 0; i < 32; i++) sum += x->q[i] * VALUE_##type(v, a->dim, i);             \
+                    y = fmaf(x->d, (float)sum, y);                                                           \
+                }                                                                                            \
+                a->y[c * a->ldy + d] = y;                                                                    \
+            }                                                                                                \
     }
 
 ATTN_QUANT(q8_0, 8)
@@ -101,7 +104,8 @@ void MOE_FN(attn_weigh)(const moe__attn_weights *a)
                 const float *p = a->p + c * a->ldp + t * MOE_V_TILE;
                 float x[MOE_V_TILE];
                 for (size_t i = 0; i < MOE_V_TILE; i++)
-                    x[i] = t * MOE_V_TILE + i < a->n[c] ? p[i] * moe__f16_to_f32(moe__load_u16(d + 2 * i)) : 0.0f;
+                    x[i] = t * MOE_V_TILE + i < a->n[c] ? p[i] * moe__f16_to_f32(moe__load_u16(d + 2 * i))
+                                                        : 0.0f;
                 MOE_FN(act_q8_32)(a->w + (c * a->n_tiles + t) * n_blocks + b, x, MOE_V_TILE);
             }
 }
