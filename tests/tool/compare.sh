@@ -77,6 +77,9 @@ runs 0 "load times" compare --peer "ik=$tmp/ik/llama-bench" -p 0 -g 0 --load bot
 cp "$tmp/result.json" "$tmp/out"
 json "load times: in seconds" '[c["work"] for c in j["cells"]] == ["load warm", "load cold"] and
 all(0 < r["median"] < 60 for c in j["cells"] for r in c["results"])'
+runs 0 "with a busy neighbour" compare --no-path -p 16 -g 0 --busy 1 --no-limits --rounds 1 -r 1
+says out "with a busy neighbour: said so" '^Other processes kept busy meanwhile: 1;'
+says out "without peers no ratio" '^\| prefill 16, 1 thread \| libmoe \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|  \|  \|  \|$'
 runs 0 "peers that hang or fail are left out" compare --peer "slow=$tmp/slow/llama-bench" \
     --peer "broken=$tmp/broken/llama-bench" -d 0 -g 0 --no-limits --rounds 1 --timeout 10
 says out "peers that hang: said so" '^\| +\| slow \| - .* not done in 10 s'
