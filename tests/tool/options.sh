@@ -39,7 +39,7 @@ runs 2 "number too large" tool run --ctx 99999999999999999999 x
 runs 2 "not a number that compares" tool run --temp nan x
 runs 2 "negative seed" tool run --seed -1 x
 runs 2 "no such choice" tool run --kv f8 x
-says err "no such choice: all are told" 'one of: f16 f32'
+says err "no such choice: all are told" 'one of: f16 bf16 f32 q8_0 q4_0'
 many="--disable 0:1 --disable 0:1 --disable 0:1"
 many="$many $many $many $many $many $many $many $many $many $many $many"
 # shellcheck disable=SC2086
