@@ -158,7 +158,7 @@ typedef struct attn_job {
     size_t page; /* bytes */
     size_t n_pages, n_q, q_bytes;
 } attn_job;
-static float attn_out[16 * HEAD];
+static _Alignas(64) float attn_out[16 * HEAD];
 
 static void run_qk(void *arg)
 {
@@ -256,7 +256,7 @@ static void run_read(void *arg)
 
 void bench(const char *isa, const moe__kernels *k, const char *filter)
 {
-    if (!big && !(big = malloc(DECODE_BYTES))) abort();
+    if (!big && !(big = aligned_alloc(64, DECODE_BYTES))) abort();
     if (strcmp(isa, "ref") == 0) {
         memset(big, 1, DECODE_BYTES);
         printf("# read %.2f GB/s\n", (double)DECODE_BYTES / best_of(run_read, big, 0.1) * 1e-9);

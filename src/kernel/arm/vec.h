@@ -248,7 +248,6 @@ typedef int8x16_t b16;
 ALWAYS_INLINE b16 b16_zero(void) { return vdupq_n_s8(0); }
 ALWAYS_INLINE void b16_store(int8_t *p, b16 q) { vst1q_s8(p, q); }
 ALWAYS_INLINE int b16_sum(b16 q) { return vaddlvq_s8(q); }
-ALWAYS_INLINE int b16_sum2(b16 p, b16 q) { return vaddvq_s16(vaddq_s16(vpaddlq_s8(p), vpaddlq_s8(q))); }
 /* Low bytes of the bits of 16 floats (values -128 .. 127 as integers after a bias was added). */
 ALWAYS_INLINE b16 v16_low_bytes(v16 t, int32_t bias)
 {
@@ -258,6 +257,27 @@ ALWAYS_INLINE b16 v16_low_bytes(v16 t, int32_t bias)
     const int16x8_t cd = vcombine_s16(vmovn_s32(vsubq_s32(vreinterpretq_s32_f32(t.c), z)),
                                       vmovn_s32(vsubq_s32(vreinterpretq_s32_f32(t.d), z)));
     return vcombine_s8(vmovn_s16(ab), vmovn_s16(cd));
+}
+
+/* What is left of rounded values (bits of x + 1.5 * 2^23): bytes of two vectors, sums of eight blocks of two. */
+typedef uint32x4_t v16i;
+ALWAYS_INLINE v16i v16i_bits(v16 t)
+{
+    return vaddq_u32(vaddq_u32(vreinterpretq_u32_f32(t.a), vreinterpretq_u32_f32(t.b)),
+                     vaddq_u32(vreinterpretq_u32_f32(t.c), vreinterpretq_u32_f32(t.d)));
+}
+ALWAYS_INLINE v16i v16i_add(v16i x, v16i y) { return vaddq_u32(x, y); }
+ALWAYS_INLINE void v16_store_bytes(int8_t *dst, v16 t0, v16 t1)
+{
+    vst1q_s8(dst, v16_low_bytes(t0, 0x4b400000));
+    vst1q_s8(dst + 16, v16_low_bytes(t1, 0x4b400000));
+}
+ALWAYS_INLINE void v16_act_sums(const v16i t[8], int32_t *sum)
+{
+    for (int i = 0; i < 8; i += 4) {
+        const uint32x4_t s = vpaddq_u32(vpaddq_u32(t[i], t[i + 1]), vpaddq_u32(t[i + 2], t[i + 3]));
+        vst1q_s32(sum + i, vreinterpretq_s32_u32(vsubq_u32(s, vdupq_n_u32(32u * 0x4b400000u))));
+    }
 }
 
 #include "kernel/body/exp.inl"

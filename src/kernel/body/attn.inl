@@ -171,21 +171,27 @@ typedef struct weigh_block {
 static inline void weigh_flush(const weigh_block *b, size_t n)
 {
     v16_maxima m[8];
+    v16i bits[8];
     float d[8], inv[8];
+    int32_t sum[8];
     for (size_t i = 0; i < 8; i++)
         m[i] = i < n ? v16_absmax(v16_absmax(v16_maxima_zero(), v16_load(b[i].x)), v16_load(b[i].x + 16))
                      : v16_maxima_zero();
     v16_act_scales(m, d, inv);
+    for (size_t i = 0; i < 8; i++) {
+        const v16 by = v16_set1(inv[i]), magic = v16_set1(MOE_EXP_MAGIC);
+        const v16 t0 = v16_add(v16_mul(v16_load(b[i].x), by), magic),
+                  t1 = v16_add(v16_mul(v16_load(b[i].x + 16), by), magic);
+        if (i < n) v16_store_bytes(b[i].dst->q, t0, t1);
+        bits[i] = v16i_add(v16i_bits(t0), v16i_bits(t1));
+    }
+    v16_act_sums(bits, sum);
     for (size_t i = 0; i < n; i++) {
-        b16 q0 = b16_zero(), q1 = b16_zero();
-        if (inv[i] != 0.0f) {
-            q0 = act_round(b[i].x, v16_set1(inv[i]));
-            q1 = act_round(b[i].x + 16, v16_set1(inv[i]));
-        }
         b[i].dst->d = d[i];
-        b16_store(b[i].dst->q, q0);
-        b16_store(b[i].dst->q + 16, q1);
-        b[i].dst->sum = b16_sum2(q0, q1);
+        b[i].dst->sum = sum[i];
+        if (d[i] == d[i]) continue;
+        memset(b[i].dst->q, 0, sizeof b[i].dst->q); /* not finite */
+        b[i].dst->sum = 0;
     }
 }
 
@@ -194,6 +200,7 @@ void MOE_FN(attn_weigh)(const moe__attn_weights *a)
     const size_t n_blocks = a->dim / 32;
     weigh_block block[8];
     size_t n = 0;
+    memset(block, 0, sizeof block);
     for (size_t c = 0; c < a->n_q; c++)
         for (size_t t = 0; t < a->n_tiles; t++) {
             const float *p = a->p + c * a->ldp + t * MOE_V_TILE;

@@ -41,26 +41,37 @@ static inline v4 v16_sum4(v16 a, v16 b, v16 c, v16 d)
 }
 
 /* Bits of |x|: maxima of several vectors (v16_absmax), then the largest of them. */
-typedef __m256i v16_maxima;
-static inline v16_maxima v16_maxima_zero(void) { return _mm256_setzero_si256(); }
+typedef v16i v16_maxima;
+static inline v16_maxima v16_maxima_zero(void) { return v16i_zero(); }
+static inline v16_maxima v16_absmax(v16_maxima m, v16 x) { return v16i_max(m, v16i_abs_bits(x)); }
 static inline uint32_t v16_maxima_top(v16_maxima m)
 {
-    __m128i t = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+    const __m256i h = V16I_FOLD8(_mm256_max_epu32, m);
+    __m128i t = _mm_max_epu32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
     t = _mm_max_epu32(t, _mm_shuffle_epi32(t, 0x4e));
     t = _mm_max_epu32(t, _mm_shuffle_epi32(t, 0xb1));
     return (uint32_t)_mm_cvtsi128_si32(t);
 }
 
+/* Eight vectors to one: lane i has all lanes of the i-th, combined by op. */
+#define V16I_EIGHT(name, op) \
+    static inline __m256i name(const v16i m[8]) \
+    { \
+        __m256i h[8], q[4]; \
+        for (int i = 0; i < 8; i++) h[i] = V16I_FOLD8(op, m[i]); \
+        for (int i = 0; i < 4; i++) \
+            q[i] = op(_mm256_unpacklo_epi32(h[2 * i], h[2 * i + 1]), _mm256_unpackhi_epi32(h[2 * i], h[2 * i + 1])); \
+        const __m256i lo = op(_mm256_unpacklo_epi64(q[0], q[1]), _mm256_unpackhi_epi64(q[0], q[1])), \
+                      hi = op(_mm256_unpacklo_epi64(q[2], q[3]), _mm256_unpackhi_epi64(q[2], q[3])); \
+        return op(_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31)); \
+    }
+V16I_EIGHT(v16_tops8, _mm256_max_epu32)
+V16I_EIGHT(v16_sums8, _mm256_add_epi32)
+
 /* Scales of eight blocks from the maxima of each: act_scale of body/act.inl for all at once. */
 static inline void v16_act_scales(const v16_maxima m[8], float *d, float *inv)
 {
-#define MAX2(x, y) _mm256_max_epu32(_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y))
-#define MAX4(x, y) _mm256_max_epu32(_mm256_unpacklo_epi64(x, y), _mm256_unpackhi_epi64(x, y))
-    const __m256i lo = MAX4(MAX2(m[0], m[1]), MAX2(m[2], m[3])), hi = MAX4(MAX2(m[4], m[5]), MAX2(m[6], m[7]));
-#undef MAX2
-#undef MAX4
-    const __m256i amax =
-        _mm256_max_epu32(_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31));
+    const __m256i amax = v16_tops8(m);
     /* bits of |x| are below 2^31: signed comparison will do */
     const __m256i ok = _mm256_cmpgt_epi32(amax, _mm256_set1_epi32(0x04000000 - 1));
     const __m256i bad = _mm256_cmpgt_epi32(amax, _mm256_set1_epi32(0x7f800000 - 1));
@@ -72,6 +83,16 @@ static inline void v16_act_scales(const v16_maxima m[8], float *d, float *inv)
     _mm256_storeu_ps(inv, _mm256_castsi256_ps(_mm256_andnot_si256(bad, r)));
 }
 
+/* What is left of rounded values (bits of x + 1.5 * 2^23): bytes of two vectors, sums of eight blocks of two. */
+static inline void v16_store_bytes(int8_t *dst, v16 t0, v16 t1)
+{
+    _mm256_storeu_si256((__m256i *)dst, v16_low_bytes2(t0, t1));
+}
+static inline void v16_act_sums(const v16i t[8], int32_t *sum)
+{
+    _mm256_storeu_si256((__m256i *)sum, _mm256_sub_epi32(v16_sums8(t), _mm256_set1_epi32((int)(32u * 0x4b400000u))));
+}
+
 /* Sixteen signed bytes and their sum. */
 typedef __m128i b16;
 static inline b16 b16_zero(void) { return _mm_setzero_si128(); }
@@ -79,16 +100,6 @@ static inline void b16_store(int8_t *p, b16 q) { _mm_storeu_si128((__m128i *)p, 
 static inline int b16_sum(b16 q)
 {
     const __m128i s = _mm_madd_epi16(_mm_maddubs_epi16(_mm_set1_epi8(1), q), _mm_set1_epi16(1));
-    const __m128i t = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
-}
-
-/* The sum of 32. */
-static inline int b16_sum2(b16 p, b16 q)
-{
-    const __m128i one = _mm_set1_epi8(1);
-    const __m128i s =
-        _mm_madd_epi16(_mm_add_epi16(_mm_maddubs_epi16(one, p), _mm_maddubs_epi16(one, q)), _mm_set1_epi16(1));
     const __m128i t = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
 }

@@ -188,13 +188,34 @@ static inline v16 v16_max_of(v16 v) /* the largest lane in lane 0; no NaN inside
 }
 static inline float v16_first(v16 v) { return _mm_cvtss_f32(_mm256_castps256_ps128(v.a)); }
 
-/* Sixteen values of |x| as bits, combined into 8 lanes of maxima. */
-static inline __m256i v16_absmax(__m256i m, v16 x)
+/* Sixteen lanes of integers. */
+typedef struct v16i {
+    __m256i a, b;
+} v16i;
+static inline v16i v16i_make(__m256i a, __m256i b)
+{
+    v16i v;
+    v.a = a;
+    v.b = b;
+    return v;
+}
+static inline v16i v16i_zero(void) { return v16i_make(_mm256_setzero_si256(), _mm256_setzero_si256()); }
+static inline v16i v16i_max(v16i x, v16i y)
+{
+    return v16i_make(_mm256_max_epu32(x.a, y.a), _mm256_max_epu32(x.b, y.b));
+}
+static inline v16i v16i_add(v16i x, v16i y)
+{
+    return v16i_make(_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b));
+}
+static inline v16i v16i_bits(v16 x) { return v16i_make(_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)); }
+static inline v16i v16i_abs_bits(v16 x)
 {
     const __m256i mask = _mm256_set1_epi32(0x7fffffff);
-    m = _mm256_max_epu32(m, _mm256_and_si256(_mm256_castps_si256(x.a), mask));
-    return _mm256_max_epu32(m, _mm256_and_si256(_mm256_castps_si256(x.b), mask));
+    return v16i_make(_mm256_and_si256(_mm256_castps_si256(x.a), mask),
+                     _mm256_and_si256(_mm256_castps_si256(x.b), mask));
 }
+#define V16I_FOLD8(op, x) op((x).a, (x).b)
 /* Low bytes of the bits of 16 floats (values -128 .. 127 as integers after a bias was added). */
 static inline __m128i v16_low_bytes(v16 t, int32_t bias)
 {
@@ -203,6 +224,15 @@ static inline __m128i v16_low_bytes(v16 t, int32_t bias)
                   b = _mm256_sub_epi32(_mm256_castps_si256(t.b), z);
     const __m256i p = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
     return _mm_packs_epi16(_mm256_castsi256_si128(p), _mm256_extracti128_si256(p, 1));
+}
+/* The low bytes of 32 lanes, in order. */
+static inline __m256i v16_low_bytes2(v16 x, v16 y)
+{
+    const __m256i mask = _mm256_set1_epi32(255);
+#define LOW(v) _mm256_and_si256(_mm256_castps_si256(v), mask)
+    const __m256i p = _mm256_packus_epi16(_mm256_packus_epi32(LOW(x.a), LOW(x.b)), _mm256_packus_epi32(LOW(y.a), LOW(y.b)));
+#undef LOW
+    return _mm256_permutevar8x32_epi32(p, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 #endif

@@ -109,10 +109,24 @@ static inline v16 v16_max_of(v16 v)
 }
 static inline float v16_first(v16 v) { return _mm_cvtss_f32(_mm512_castps512_ps128(v)); }
 
-static inline __m256i v16_absmax(__m256i m, v16 x)
+/* Sixteen lanes of integers. */
+typedef __m512i v16i;
+static inline v16i v16i_zero(void) { return _mm512_setzero_si512(); }
+static inline v16i v16i_max(v16i x, v16i y) { return _mm512_max_epu32(x, y); }
+static inline v16i v16i_add(v16i x, v16i y) { return _mm512_add_epi32(x, y); }
+static inline v16i v16i_bits(v16 x) { return _mm512_castps_si512(x); }
+static inline v16i v16i_abs_bits(v16 x)
 {
-    const __m512i a = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
-    return _mm256_max_epu32(m, _mm256_max_epu32(_mm512_castsi512_si256(a), _mm512_extracti32x8_epi32(a, 1)));
+    return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+}
+/* Two vectors brought to half, side by side. */
+#define V16I_FOLD8(op, x) op(_mm512_castsi512_si256(x), _mm512_extracti32x8_epi32(x, 1))
+/* The low bytes of 32 lanes, in order. */
+static inline __m256i v16_low_bytes2(v16 x, v16 y)
+{
+    const __m512i pick = _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26, 24,
+                                          22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_cvtepi16_epi8(_mm512_permutex2var_epi16(_mm512_castps_si512(x), pick, _mm512_castps_si512(y)));
 }
 static inline __m128i v16_low_bytes(v16 t, int32_t bias)
 {
