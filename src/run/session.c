@@ -71,11 +71,11 @@ static int fill(moe_session *s)
     s->arena_bytes = kv.used + rest.used;
     s->kv_bytes = kv.used;
     MOE_TRY(moe__alloc_raw(&s->m->alloc, &s->arena, (size_t)s->arena_bytes, "session"));
+    memset((char *)s->arena + s->kv_bytes, 0, (size_t)(s->arena_bytes - s->kv_bytes));
     kv = (moe__carve){s->arena, 0};
     rest = (moe__carve){(char *)s->arena + s->kv_bytes, 0};
     MOE_TRY(moe__session_layout(s, &kv, &rest));
     moe__kv_reset(&s->kv);
-    memset((char *)s->arena + s->kv_bytes, 0, (size_t)(s->arena_bytes - s->kv_bytes));
     s->attn.m = s->m;
     s->attn.kv = &s->kv;
     s->attn.place = s->place;
