@@ -125,14 +125,15 @@ MOE_API const char *moe_build_info(void);
 /**
  * Asks for a feature of the build.
  * @param name "openmp", "pool", "serial" (the thread layer), "mmap", "avx2", "avx512", "vnni",
- *        "neon", "dotprod", "i8mm"
+ *        "amx", "neon", "dotprod", "i8mm"
  * @return 1 if the build has it, else 0
  * @since 0.1.0
  */
 MOE_API int moe_has_feature(const char *name);
 /**
  * The best instruction-set level of this CPU that the build has kernels for.
- * @return "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "neon", "dotprod" or "i8mm"; static
+ * @return "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon", "dotprod" or
+ *         "i8mm"; static
  * @since 0.1.0
  */
 MOE_API const char *moe_cpu_isa(void);

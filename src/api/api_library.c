@@ -61,6 +61,12 @@ const char *moe_version_string(void)
 #define ISA_AVX512VNNI ""
 #endif
 
+#ifdef MOE_HAVE_AMX
+#define ISA_AMX " amx"
+#else
+#define ISA_AMX ""
+#endif
+
 #ifdef MOE_HAVE_NEON
 #define ISA_NEON " neon"
 #else
@@ -80,7 +86,7 @@ const char *moe_version_string(void)
 const char *moe_build_info(void)
 {
     return COMPILER ", " BUILD ", threads: " THREADS ", kernels: ref" ISA_AVX2 ISA_AVXVNNI ISA_AVX512
-                    ISA_AVX512VNNI ISA_NEON ISA_DOTPROD ISA_I8MM;
+                    ISA_AVX512VNNI ISA_AMX ISA_NEON ISA_DOTPROD ISA_I8MM;
 }
 
 int moe_has_feature(const char *name)
@@ -96,6 +102,9 @@ int moe_has_feature(const char *name)
 #endif
 #if defined(MOE_HAVE_AVXVNNI) || defined(MOE_HAVE_AVX512VNNI)
         "vnni",
+#endif
+#ifdef MOE_HAVE_AMX
+        "amx",
 #endif
 #ifdef MOE_HAVE_NEON
         "neon",

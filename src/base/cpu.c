@@ -14,6 +14,7 @@
 /* Bits of XCR0: the state components that the operating system saves. */
 #define XCR0_AVX 0x06u    /* xmm, ymm */
 #define XCR0_AVX512 0xe6u /* and opmasks, the upper halves of zmm0-15, zmm16-31 */
+#define XCR0_TILES 0x60000u /* configuration and data of AMX tiles */
 
 typedef struct leaf {
     unsigned a, b, c, d;
@@ -54,6 +55,9 @@ uint32_t moe__cpu_flags(void)
     flags |= MOE_CPU_AVX512;
     if (has(l7.c, 1u << 11)) flags |= MOE_CPU_AVX512_VNNI;
     if (has(l71.a, 1u << 5)) flags |= MOE_CPU_AVX512_BF16;
+    /* BF16, TILE, INT8; VBMI */
+    if (has(state, XCR0_TILES) && has(l7.d, 1u << 22 | 1u << 24 | 1u << 25) && has(l7.c, 1u << 1))
+        flags |= MOE_CPU_AMX;
     return flags;
 }
 

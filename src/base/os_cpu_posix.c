@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * moe__os_cpu_count on POSIX: the affinity mask of the calling thread (Linux; elsewhere the CPUs on line),
+ * moe__os_cpu_count and moe__os_allow_amx on POSIX. The count: the affinity mask of the calling thread (Linux; elsewhere the CPUs on line),
  * lowered to the CPU quota of the control groups the process is in. Sources: sched_setaffinity(2),
  * cgroups(7), the kernel's Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst
- * (cpu.cfs_quota_us).
+ * (cpu.cfs_quota_us), arch/x86/xstate.rst.
  */
 #ifdef __linux__
-#define _GNU_SOURCE /* sched_getaffinity */
+#define _GNU_SOURCE /* sched_getaffinity, syscall */
 #endif
 #include "base/os_thread.h"
 
@@ -138,4 +138,15 @@ uint32_t moe__os_cpu_count(void)
 }
 #else
 uint32_t moe__os_cpu_count(void) { return online_cpus(); }
+#endif
+
+#if defined(__linux__) && defined(__x86_64__) && defined(__LP64__)
+#include <sys/syscall.h>
+
+#define ARCH_REQ_XCOMP_PERM 0x1023 /* asm/prctl.h, which may be older */
+#define XFEATURE_XTILEDATA  18
+
+int moe__os_allow_amx(void) { return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0; }
+#else
+int moe__os_allow_amx(void) { return 0; }
 #endif

@@ -54,6 +54,12 @@ void moe__thread_give_way(void);
 
 /* CPUs that this process may use: affinity mask and CPU quota respected, at least 1. */
 uint32_t moe__os_cpu_count(void);
+/*
+ * May this process use the tile registers of AMX (MOE_CPU_AMX)? Linux wants to be asked, once per process and
+ * for good; asking again is harmless. 0 where it refuses: an alternate signal stack may be too small for the
+ * larger state.
+ */
+int moe__os_allow_amx(void);
 /* Changes across fork, so that a child can tell that the parent's threads are not there. */
 uint64_t moe__os_process_id(void);
 

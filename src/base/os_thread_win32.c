@@ -66,3 +66,5 @@ uint32_t moe__os_cpu_count(void)
 }
 
 uint64_t moe__os_process_id(void) { return GetCurrentProcessId(); }
+
+int moe__os_allow_amx(void) { return 0; } /* nobody has tried it here */

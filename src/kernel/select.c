@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/os_thread.h"
 #include "base/status.h"
 #include "kernel/kernel.h"
 #include "kernel/ref/ref.h"
@@ -55,6 +56,11 @@ typedef struct level {
 #else
 #define IF_AVX512VNNI(fn) NULL
 #endif
+#ifdef MOE_HAVE_AMX
+#define IF_AMX(fn) fn
+#else
+#define IF_AMX(fn) NULL
+#endif
 #ifdef MOE_HAVE_NEON
 #define IF_NEON(fn) fn
 #else
@@ -79,12 +85,24 @@ static const level levels[] = {
     {"avx512", MOE_CPU_AVX2 | MOE_CPU_AVX512, IF_AVX512(moe__kernels_init_avx512)},
     {"avx512vnni", MOE_CPU_AVX2 | MOE_CPU_AVX512 | MOE_CPU_AVX512_VNNI,
      IF_AVX512VNNI(moe__kernels_init_avx512vnni)},
+    {"amx", MOE_CPU_AVX2 | MOE_CPU_AVX512 | MOE_CPU_AVX512_VNNI | MOE_CPU_AMX, IF_AMX(moe__kernels_init_amx)},
     {"neon", MOE_CPU_NEON, IF_NEON(moe__kernels_init_neon)},
     {"dotprod", MOE_CPU_NEON | MOE_CPU_DOTPROD, IF_DOTPROD(moe__kernels_init_dotprod)},
     {"i8mm", MOE_CPU_NEON | MOE_CPU_DOTPROD | MOE_CPU_I8MM, IF_I8MM(moe__kernels_init_i8mm)},
 };
 
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
+
+/*
+ * What may be used up to isa_max. The operating system must be asked for AMX, for the whole process; it is
+ * not where a lower level was asked for.
+ */
+static uint32_t cpu_flags(const char *isa_max)
+{
+    const uint32_t cpu = moe__cpu_flags();
+    const int wanted = !isa_max || strcmp(isa_max, "amx") == 0;
+    return cpu & MOE_CPU_AMX && !(wanted && moe__os_allow_amx()) ? cpu & ~MOE_CPU_AMX : cpu;
+}
 
 static int usable(const level *l, uint32_t cpu) { return l->init != NULL && (l->flags & cpu) == l->flags; }
 
@@ -96,6 +114,8 @@ static size_t best_level(uint32_t cpu)
     return best;
 }
 
+const char *moe__kernels_best(void) { return levels[best_level(cpu_flags(NULL))].name; }
+
 /* Index of the level named isa_max (NULL: the best one). */
 static int find_level(const char *isa_max, uint32_t cpu, size_t *out)
 {
@@ -105,19 +125,19 @@ static int find_level(const char *isa_max, uint32_t cpu, size_t *out)
         if (strcmp(levels[i].name, isa_max) != 0) continue;
         if (!usable(&levels[i], cpu))
             return MOE_FAIL(UNSUPPORTED, "this %s has no %s; the best usable here is %s",
-                levels[i].init ? "CPU" : "build", isa_max, levels[*out].name);
+                levels[i].init ? "CPU" : "build", isa_max, moe__kernels_best());
         *out = i;
         return MOE_OK;
     }
     return MOE_FAIL(INVALID,
-                    "unknown instruction set \"%s\"; known: ref, avx2, avxvnni, avx512, avx512vnni, neon, "
-                    "dotprod, i8mm",
+                    "unknown instruction set \"%s\"; known: ref, avx2, avxvnni, avx512, avx512vnni, amx, "
+                    "neon, dotprod, i8mm",
                     isa_max);
 }
 
 int moe__kernels_init(moe__kernels *k, const char *isa_max)
 {
-    const uint32_t cpu = moe__cpu_flags();
+    const uint32_t cpu = cpu_flags(isa_max);
     size_t last;
     MOE_TRY(find_level(isa_max, cpu, &last));
     for (size_t i = 0; i <= last; i++)
@@ -144,7 +164,7 @@ static any_fn slot(const moe__kernels *k, size_t i)
 
 const char *moe__kernel_isa(size_t i, const char *isa_max)
 {
-    const uint32_t cpu = moe__cpu_flags();
+    const uint32_t cpu = cpu_flags(isa_max);
     const char *winner = levels[0].name;
     moe__kernels k;
     size_t last;
@@ -158,8 +178,6 @@ const char *moe__kernel_isa(size_t i, const char *isa_max)
     }
     return winner;
 }
-
-const char *moe__kernels_best(void) { return levels[best_level(moe__cpu_flags())].name; }
 
 moe__gemm_fn moe__kernels_gemm(const moe__kernels *k, int type)
 {

@@ -154,7 +154,7 @@ static const struct {
 };
 
 static const char *const levels[] = {"ref",        "avx2", "avxvnni", "avx512",
-                                     "avx512vnni", "neon", "dotprod", "i8mm"};
+                                     "avx512vnni", "amx", "neon", "dotprod", "i8mm"};
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
 
 static size_t level_index(const char *name)

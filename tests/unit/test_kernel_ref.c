@@ -354,7 +354,7 @@ static void kernels_are_chosen_by_name(void **state)
     assert_null(moe__kernel_isa(MOE_N_KERNELS, NULL));
     assert_null(moe__kernel_isa(0, "mmx"));
     static const char *const names[] = {"ref",        "avx2", "avxvnni", "avx512",
-                                        "avx512vnni", "neon", "dotprod", "i8mm"};
+                                        "avx512vnni", "amx", "neon", "dotprod", "i8mm"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) { /* each is either taken, or refused with the level to use instead */
         const int st = moe__kernels_init(&k, names[i]);
         if (st != MOE_OK) {

@@ -43,7 +43,7 @@ const struct option options[] = {
     VALUE("model", 'm', CMD_ALL & ~CMD_QUANTIZE, KIND_FILE, model, g_model, "FILE", NULL,
          "GGUF file to use (the first of a split set opens all); without it the bundled model"),
     CHOICE("isa", 0, CMD_EVAL | CMD_BENCH, isa, g_model, "LEVEL", NULL,
-           "ref avx2 avxvnni avx512 avx512vnni neon dotprod i8mm",
+           "ref avx2 avxvnni avx512 avx512vnni amx neon dotprod i8mm",
          "highest instruction set to use; without it the best of this machine"),
     FLAG("no-mmap", 0, CMD_LOAD, no_mmap, g_model, "read the file into memory instead of mapping it"),
     FLAG("resident", 0, CMD_LOAD, resident, g_model, "copy all experts into private memory when opening"),

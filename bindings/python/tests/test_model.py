@@ -24,7 +24,7 @@ def test_library() -> None:
     importlib.reload(libmoe)  # what it asks at import is asked before the tests begin to count
     assert libmoe.version() >= (0, 2, 0)
     assert libmoe.__version__ == ".".join(map(str, libmoe.version()))
-    levels = ("ref", "avx2", "avxvnni", "avx512", "avx512vnni", "neon", "dotprod", "i8mm")
+    levels = ("ref", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon", "dotprod", "i8mm")
     assert libmoe.build_info() and libmoe.cpu_isa() in levels
     assert any(libmoe.has_feature(f) for f in ("pool", "openmp", "serial")) and not libmoe.has_feature("teleport")
     assert "qwen3moe" in libmoe.architectures()

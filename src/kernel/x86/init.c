@@ -15,11 +15,16 @@
     X(isa, gemm_q5_k) X(isa, gemm_q6_k) X(isa, gemm_iq4_xs) X(isa, attn_qk_q8_0) X(isa, attn_qk_q4_0) \
     X(isa, attn_av_q8_0) X(isa, attn_av_q4_0)
 
+#define MOE_AMX_KERNELS(X, isa) \
+    X(isa, gemm_q2_k) X(isa, gemm_q3_k) X(isa, gemm_q4_k) X(isa, gemm_q5_k) X(isa, gemm_q6_k) X(isa, gemm_iq4_xs) \
+    X(isa, attn_qk_q8_0) X(isa, attn_qk_q4_0) X(isa, attn_av_q8_0) X(isa, attn_av_q4_0)
+
 #define MOE_KERNEL(name, ret, args, doc) \
     ret moe__avx2_##name args; \
     ret moe__avxvnni_##name args; \
     ret moe__avx512_##name args; \
-    ret moe__avx512vnni_##name args;
+    ret moe__avx512vnni_##name args; \
+    ret moe__amx_##name args;
 #include "kernel/kernels.def"
 #undef MOE_KERNEL
 
@@ -45,4 +50,8 @@ void moe__kernels_init_avx512(moe__kernels *k)
 }
 
 void moe__kernels_init_avx512vnni(moe__kernels *k) { MOE_INT_KERNELS(SET, avx512vnni) }
+#endif
+
+#ifdef MOE_HAVE_AMX
+void moe__kernels_init_amx(moe__kernels *k) { MOE_AMX_KERNELS(SET, amx) }
 #endif

@@ -13,5 +13,6 @@ void moe__kernels_init_avx2(moe__kernels *k);
 void moe__kernels_init_avxvnni(moe__kernels *k);
 void moe__kernels_init_avx512(moe__kernels *k);
 void moe__kernels_init_avx512vnni(moe__kernels *k);
+void moe__kernels_init_amx(moe__kernels *k);
 
 #endif

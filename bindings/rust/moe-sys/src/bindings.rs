@@ -2400,7 +2400,7 @@ extern "C" {
     pub fn moe_build_info() -> *const c_char;
     /// Asks for a feature of the build.
     ///
-    /// - `name`: "openmp", "pool", "serial" (the thread layer), "mmap", "avx2", "avx512", "vnni", "neon", "dotprod", "i8mm"
+    /// - `name`: "openmp", "pool", "serial" (the thread layer), "mmap", "avx2", "avx512", "vnni", "amx", "neon", "dotprod", "i8mm"
     ///
     /// Returns 1 if the build has it, else 0
     ///
@@ -2408,7 +2408,7 @@ extern "C" {
     pub fn moe_has_feature(name: *const c_char) -> c_int;
     /// The best instruction-set level of this CPU that the build has kernels for.
     ///
-    /// Returns "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "neon", "dotprod" or "i8mm"; static
+    /// Returns "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon", "dotprod" or "i8mm"; static
     ///
     /// Since 0.1.0.
     pub fn moe_cpu_isa() -> *const c_char;

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tile registers of AMX: eight matrices of 16 rows of 64 bytes. C (16 x 16 dwords) += A x B: row r of A holds
+ * 64 bytes of weight row r, row i of B the bytes 4 i .. 4 i + 3 of 16 columns. Sums of int8 products are
+ * exact in 32 bits; the bf16 product of integers up to 2^8 is exact as long as sums stay below 2^24. Source:
+ * Intel SDM vol. 1 chapter 18 and vol. 2; Intel 64 and IA-32 optimization reference manual, chapter 20.
+ *
+ * Assembly, as the tile intrinsics of gcc 12 name no memory, so that stores may be moved over a tile load.
+ * Registers: 0 - 3 C, 4 and 5 A, 6 and 7 B. Configured at the start of a kernel and released at its end, so
+ * that neither state nor slower context switches are left behind.
+ */
+#ifndef MOE_KERNEL_X86_AMX_H
+#define MOE_KERNEL_X86_AMX_H
+
+#include <stdint.h>
+
+#define AMX_LOAD(t, p) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"(p), "r"((size_t)64) : "memory")
+#define AMX_STORE(t, p)                                                                                      \
+    __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(p), "r"((size_t)64) : "memory")
+#define AMX_ZERO(t) __asm__ volatile("tilezero %%tmm" #t ::)
+/* C += A x B: unsigned or signed weights with signed activations; bf16. */
+#define AMX_DOT_US(c, a, b)   __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define AMX_DOT_SS(c, a, b)   __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define AMX_DOT_BF16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+
+typedef struct amx_config {
+    uint8_t palette, start, zero[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} amx_config;
+
+/* Rows of A of a_bytes, and as many bytes of a column in B. */
+static inline void amx_begin(size_t a_bytes)
+{
+    amx_config c = {.palette = 1};
+    for (int t = 0; t < 8; t++) {
+        c.row_bytes[t] = t == 4 || t == 5 ? (uint16_t)a_bytes : 64;
+        c.rows[t] = t < 6 ? 16 : (uint8_t)(a_bytes / 4);
+    }
+    __asm__ volatile("ldtilecfg %0" ::"m"(c));
+}
+static inline void amx_end(void) { __asm__ volatile("tilerelease" ::); }
+
+#endif
