@@ -11,11 +11,19 @@
 
 enum { N = 700, LAYERS = 2 };
 
-/* The model with another window; 0 is none. */
+/* A file for each width: Windows neither writes nor deletes one that a model has open. */
+static const char *path_of(uint32_t width)
+{
+    static char path[40];
+    snprintf(path, sizeof path, "test-window-%u.gguf", (unsigned)width);
+    return path;
+}
+
+/* The model with another window; 0 is none. release_model() gives it back. */
 static moe_model *with_window(uint32_t width)
 {
     static uint8_t data[1 << 20];
-    const char *path = "test-window.gguf";
+    const char *path = path_of(width);
     FILE *f = fopen(MODEL, "rb");
     assert_non_null(f);
     const size_t n = fread(data, 1, sizeof data, f);
@@ -30,9 +38,14 @@ static moe_model *with_window(uint32_t width)
     assert_non_null(f);
     assert_int_equal(fwrite(data, 1, n, f), n);
     fclose(f);
-    moe_model *m = open_model(path, MOE_OPEN_NO_MMAP);
-    remove(path);
-    return m;
+    return open_model(path, MOE_OPEN_NO_MMAP);
+}
+
+/* After the model's sessions, which keep it open. */
+static void release_model(moe_model *m, uint32_t width)
+{
+    moe_model_release(m);
+    assert_int_equal(remove(path_of(width)), 0);
 }
 
 static moe_session *long_session(moe_model *m, int threads, uint32_t rows, int type)
@@ -91,7 +104,7 @@ static void a_token_reaches_as_far_as_the_windows(void **state)
             free(b);
             moe_session_free(s);
             moe_session_free(u);
-            moe_model_release(m);
+            release_model(m, widths[w]);
         }
 }
 
@@ -120,26 +133,26 @@ static void the_same_bits_for_any_split(void **state)
         }
         free(a);
         free(b);
-        moe_model_release(m);
+        release_model(m, widths[w]);
     }
 }
 
 static void a_window_that_is_never_full_is_none(void **state)
 {
     (void)state;
-    moe_model *none = with_window(0), *wide = with_window(N), *narrow = with_window(N - 1);
-    const size_t vocab = vocab_of(none);
-    moe_model *const models[] = {none, wide, narrow};
+    static const uint32_t width[] = {0, N, N - 1};
+    moe_model *const models[] = {with_window(width[0]), with_window(width[1]), with_window(width[2])};
+    const size_t vocab = vocab_of(models[0]);
     float *x[3];
     moe_token id[N];
-    fill_tokens(none, id, N, 43);
+    fill_tokens(models[0], id, N, 43);
     for (int i = 0; i < 3; i++) {
         moe_session *s = long_session(models[i], 2, 0, 0);
         x[i] = malloc(N * vocab * sizeof(float));
         assert_non_null(x[i]);
         eval_all(s, id, 0, N, x[i], vocab);
         moe_session_free(s);
-        moe_model_release(models[i]);
+        release_model(models[i], width[i]);
     }
     assert_memory_equal(x[0], x[1], N * vocab * sizeof(float));
     assert_memory_equal(x[0], x[2], (N - 1) * vocab * sizeof(float));
