@@ -4,8 +4,8 @@
  * counts the runs; the caller is member 0. A run ends when all members, the caller included, have met at the
  * `done` barrier.
  *
- * A thread that has no part in a run may come through the gate when that run is over and the next one is being
- * prepared. So the number of a run and that of its members are read as one: team->call.
+ * A thread that has no part in a run may come through the gate when that run is over and the next one is
+ * being prepared. So the number of a run and that of its members are read as one: team->call.
  */
 #include "base/parallel_impl.h"
 #include "base/status.h"

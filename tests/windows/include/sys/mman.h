@@ -5,12 +5,12 @@
 
 #include <stddef.h>
 
-#define PROT_NONE 0
-#define PROT_READ 1
-#define PROT_WRITE 2
-#define MAP_PRIVATE 2
+#define PROT_NONE     0
+#define PROT_READ     1
+#define PROT_WRITE    2
+#define MAP_PRIVATE   2
 #define MAP_ANONYMOUS 0x20
-#define MAP_FAILED ((void *)-1)
+#define MAP_FAILED    ((void *)-1)
 
 /* Fresh pages alone: address and offset 0, no file. */
 void *mmap(void *address, size_t n, int protection, int flags, int file, long long offset);
