@@ -1047,7 +1047,8 @@ MOE_API int moe_session_seq_copy(moe_session *s, moe_seq from, moe_seq to);
  * @param s session
  * @param q sequence
  * @param keep tokens to keep
- * @return #MOE_OK; #MOE_E_RANGE if it has fewer; #MOE_E_STATE
+ * @return #MOE_OK; #MOE_E_RANGE if it has fewer; #MOE_E_STATE, also if the model has layers with a sliding window that
+ *         have given back what the next token would see (docs/sessions.md): keep 0 and evaluate again
  * @since 0.1.0
  */
 MOE_API int moe_session_seq_truncate(moe_session *s, moe_seq q, moe_pos keep);

@@ -135,6 +135,7 @@ void moe_session_reset(moe_session *s)
     if (!s || s->busy == MOE_BUSY_RUNNING) return;
     if (s->busy) moe__eval_cancel(s);
     moe__kv_reset(&s->kv);
+    moe__kv_reset(&s->win);
     s->n_logits = s->n_hidden = 0;
     moe__routers_reset_seq(s, MOE_ALL_SEQS);
 }
@@ -159,6 +160,7 @@ int moe_session_seq_copy(moe_session *s, moe_seq from, moe_seq to)
     MOE_TRY(check_seq(s, from));
     MOE_TRY(check_seq(s, to));
     moe__kv_copy(&s->kv, (uint32_t)from, (uint32_t)to);
+    if (s->win.n_layers) moe__kv_copy(&s->win, (uint32_t)from, (uint32_t)to);
     moe__routers_copy_seq(s, from, to);
     return MOE_OK;
 }
@@ -171,7 +173,7 @@ int moe_session_seq_truncate(moe_session *s, moe_seq q, moe_pos keep)
     MOE_TRY(check_seq(s, q));
     if (keep < 0 || (uint32_t)keep > s->kv.seq[q].len)
         return MOE_FAIL(RANGE, "sequence %d: keep %d: it has %u tokens", q, keep, s->kv.seq[q].len);
-    moe__kv_truncate(&s->kv, (uint32_t)q, (uint32_t)keep);
+    MOE_TRY(moe__session_truncate(s, (uint32_t)q, (uint32_t)keep));
     moe__routers_truncate_seq(s, q, keep);
     return MOE_OK;
 }

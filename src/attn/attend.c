@@ -66,7 +66,8 @@ typedef struct job {
     const moe__attn *a;
     const moe__kernels *k;
     const moe__attn_tile *t;
-    uint32_t layer, seq, head, window;
+    const moe__kv *kv;
+    uint32_t layer, seq, head, window; /* layer: of kv */
     uint32_t group, n_q, dim; /* dim of values */
     size_t row, q_bytes;      /* floats of a row of sums, bytes of a query */
     room r;
@@ -85,13 +86,12 @@ static uint32_t sees(const job *j, uint32_t k, uint32_t c, uint32_t p)
 /* First position that query k sees: none lies further back than the layer's window. */
 static uint32_t sees_from(const job *j, uint32_t k)
 {
-    const uint32_t n = j->a->place[j->t->first + k / j->group].pos + 1;
-    return j->window && n > j->window ? n - j->window : 0;
+    return moe__kv_sees_from(j->kv, j->window, j->seq, j->a->place[j->t->first + k / j->group].pos);
 }
 
 static uint32_t page_at(const job *j, uint32_t c, uint32_t p)
 {
-    return j->a->kv->table[(size_t)j->seq * j->a->kv->n_pages + c * PAGES + p];
+    return j->kv->table[(size_t)j->seq * j->kv->n_slots + c * PAGES + p];
 }
 
 /* Later rows see more: of the queries k .. end-1 the first that sees page p. */
@@ -105,7 +105,7 @@ static uint32_t first_that_sees(const job *j, uint32_t k, uint32_t end, uint32_t
 static uint32_t first_past(const job *j, uint32_t k, uint32_t end, uint32_t c, uint32_t p)
 {
     const uint32_t next = c * MOE_ATTN_CHUNK + (p + 1) * MOE_KV_PAGE;
-    if (!j->window) return end;
+    if (!j->window) return end; /* then nothing is gone either */
     while (k < end && sees_from(j, k) < next) k += j->group - k % j->group;
     return k < end ? k : end;
 }
@@ -119,7 +119,7 @@ static void hide(const job *j, uint32_t k, uint32_t c, float *score)
 
 static void page_scores(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end)
 {
-    const moe__kv *kv = j->a->kv;
+    const moe__kv *kv = j->kv;
     const uint32_t page = page_at(j, c, p);
     const moe__attn_qk args = {.s = j->r.score + (size_t)(k - k0) * MOE_ATTN_CHUNK + p * MOE_KV_PAGE,
                                .lds = MOE_ATTN_CHUNK,
@@ -142,7 +142,7 @@ static void page_scores(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint3
 
 static void sum_values(const job *j, const moe__attn_av *args)
 {
-    switch (j->a->kv->type_v) {
+    switch (j->kv->type_v) {
     case MOE_TYPE_F32: j->k->attn_av_f32(args); break;
     case MOE_TYPE_F16: j->k->attn_av_f16(args); break;
     case MOE_TYPE_BF16: j->k->attn_av_bf16(args); break;
@@ -162,7 +162,7 @@ static void page_values_quantised(const job *j, uint32_t c, uint32_t p, uint32_t
                                  .p = score,
                                  .ldp = MOE_ATTN_CHUNK,
                                  .v = args->v,
-                                 .tile_bytes = j->a->kv->tile_v,
+                                 .tile_bytes = j->kv->tile_v,
                                  .n = n,
                                  .n_q = args->n_q,
                                  .n_tiles = n_tiles,
@@ -179,7 +179,7 @@ static void page_values_quantised(const job *j, uint32_t c, uint32_t p, uint32_t
 static void page_values_float(const job *j, uint32_t c, uint32_t p, uint32_t k, uint32_t end,
                               moe__attn_av *args, const float *score)
 {
-    const size_t common = sees(j, k, c, p), bytes = j->dim * (j->a->kv->type_v == MOE_TYPE_F32 ? 4u : 2u);
+    const size_t common = sees(j, k, c, p), bytes = j->dim * (j->kv->type_v == MOE_TYPE_F32 ? 4u : 2u);
     const char *v = args->v;
     float *y = args->y;
     args->p = score;
@@ -201,7 +201,7 @@ static void page_values_float(const job *j, uint32_t c, uint32_t p, uint32_t k, 
 static void page_values(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end,
                         float *rows)
 {
-    const moe__kv *kv = j->a->kv;
+    const moe__kv *kv = j->kv;
     const uint32_t next = c * PAGES + p + PAGES; /* the keys that follow those that were asked for */
     const float *score = j->r.score + (size_t)(k - k0) * MOE_ATTN_CHUNK + p * MOE_KV_PAGE;
     moe__attn_av args = {.y = rows + (k - k0) * j->row,
@@ -295,7 +295,7 @@ static void whole_item(const job *j, float *out)
 /* Where the results of chunk c are kept, [n_q] rows. */
 static float *kept(const job *j, uint32_t c)
 {
-    return j->a->part + (j->t->part + ((size_t)c * j->a->kv->n_heads + j->head) * j->n_q) * j->row;
+    return j->a->part + (j->t->part + ((size_t)c * j->kv->n_heads + j->head) * j->n_q) * j->row;
 }
 
 static void merge_kept(const job *j, float *out)
@@ -319,7 +319,7 @@ static void cut_item(const job *j, uint32_t span, float *out)
         for (uint32_t k = 0; k < j->n_q; k += SUB_QUERIES)
             do_chunk(j, c, k, j->n_q - k < SUB_QUERIES ? j->n_q : k + SUB_QUERIES, kept(j, c) + k * j->row,
                      &begin, &past);
-    atomic_uint *done = &j->a->done[(size_t)(j->t - j->a->tile) * j->a->kv->n_heads + j->head];
+    atomic_uint *done = &j->a->done[(size_t)(j->t - j->a->tile) * j->kv->n_heads + j->head];
     if (atomic_fetch_add_explicit(done, 1, memory_order_acq_rel) + 1 != j->t->n_spans) return;
     atomic_store_explicit(done, 0, memory_order_relaxed);
     merge_kept(j, out);
@@ -336,7 +336,7 @@ static void gather_queries(const job *j)
                                     k % j->group) *
                                        h->dim_head_k;
         char *dst = j->r.q + k * j->q_bytes;
-        if (quantised(j->a->kv->type_k))
+        if (quantised(j->kv->type_k))
             j->k->act_q8_32(dst, q, h->dim_head_k);
         else
             memcpy(dst, q, j->q_bytes);
@@ -366,7 +366,8 @@ void moe__attn_item(const moe__attn *a, uint32_t layer, size_t item, float *out,
     job j = {.a = a,
              .k = &a->m->k,
              .t = t,
-             .layer = layer,
+             .kv = moe__attn_kv(a, layer),
+             .layer = a->m->layers[layer].kv_index,
              .seq = a->place[t->first].seq,
              .head = head,
              .window = a->m->layers[layer].window,

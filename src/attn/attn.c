@@ -43,7 +43,8 @@ static void prepare_row(const moe__attn *a, uint32_t layer, size_t i)
 {
     const moe__hparams *h = &a->m->hp;
     const moe__layer *l = &a->m->layers[layer];
-    const moe__kv_place at = moe__kv_at(a->kv, layer, a->place[i].seq, a->place[i].pos);
+    moe__kv *kv = moe__attn_kv(a, layer);
+    const moe__kv_place at = moe__kv_at(kv, l->kv_index, a->place[i].seq, a->place[i].pos);
     const float *cs = a->turn + i * h->n_rot;
     float *q = a->q + i * h->n_heads * h->dim_head_k, *k = a->k + i * a->kv->width_k,
           *v = a->v + i * a->kv->width_v;
@@ -55,8 +56,8 @@ static void prepare_row(const moe__attn *a, uint32_t layer, size_t i)
     if (h->clamp_qkv > 0)
         for (uint32_t j = 0; j < a->kv->width_v; j++)
             v[j] = v[j] > h->clamp_qkv ? h->clamp_qkv : v[j] < -h->clamp_qkv ? -h->clamp_qkv : v[j];
-    moe__kv_store_k(a->kv, &a->m->k, at, k);
-    moe__kv_store_v(a->kv, &a->m->k, at, v);
+    moe__kv_store_k(kv, &a->m->k, at, k);
+    moe__kv_store_v(kv, &a->m->k, at, v);
 }
 
 void moe__attn_prepare(const moe__attn *a, uint32_t layer, size_t i)

@@ -36,7 +36,7 @@ typedef struct moe__attn_tile {
 
 typedef struct moe__attn {
     const moe_model *m;
-    moe__kv *kv;
+    moe__kv *kv, *win; /* of layers that see all positions, and of those with a window */
     const moe__place *place; /* [n_rows] */
     float *q;                /* [n_rows][n_heads * dim_head_k] */
     float *k;                /* [n_rows][n_heads_kv * dim_head_k] */
@@ -54,6 +54,12 @@ typedef struct moe__attn {
     float *part;       /* [n_parts] rows: results of chunks */
     size_t n_parts;
 } moe__attn;
+
+/* The cache of a layer, which is number layers[layer].kv_index in it. */
+static inline moe__kv *moe__attn_kv(const moe__attn *a, uint32_t layer)
+{
+    return a->m->layers[layer].window ? a->win : a->kv;
+}
 
 /* A row of sums: dim_head_v values, then from a multiple of 16 on their maximum and sum of weights. */
 static inline size_t moe__attn_row_floats(const moe__hparams *h)

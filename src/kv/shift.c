@@ -6,13 +6,19 @@
 #include "base/status.h"
 #include "kv/cell.h"
 
+void moe__shift_init(moe__shift *t)
+{
+    const uint32_t have = moe__kv_sees_from(t->kv, t->window, t->q, t->len), behind = t->first + t->n;
+    t->from = have > behind ? have - t->n : t->first;
+    t->start = have < t->first ? have : t->from;
+}
+
 int moe__shift_begin(const moe__shift *t)
 {
     moe__kv *kv = t->kv;
     const uint32_t end = t->len - t->n;
-    for (uint32_t slot = t->first / MOE_KV_PAGE; slot * MOE_KV_PAGE < end; slot++)
-        MOE_TRY(
-            moe__kv_own(kv, t->q, slot, t->first > slot * MOE_KV_PAGE ? t->first - slot * MOE_KV_PAGE : 0));
+    for (uint32_t slot = t->from / MOE_KV_PAGE; slot * MOE_KV_PAGE < end; slot++)
+        MOE_TRY(moe__kv_own(kv, t->q, slot, t->from > slot * MOE_KV_PAGE ? t->from - slot * MOE_KV_PAGE : 0));
     return MOE_OK;
 }
 
@@ -58,9 +64,10 @@ void moe__shift_end(const moe__shift *t)
 {
     moe__kv *kv = t->kv;
     const uint32_t end = t->len - t->n;
-    for (uint32_t pos = t->first; pos < end; pos++)
+    for (uint32_t pos = t->first; kv->token && pos < end; pos++)
         *moe__kv_token(kv, t->q, pos) =
             kv->token[(size_t)page_before(t, pos + t->n) * MOE_KV_PAGE + (pos + t->n) % MOE_KV_PAGE];
     moe__kv_set_len(kv, t->q, end);
+    if (t->window) moe__kv_set_start(kv, t->q, t->start);
     moe__kv_commit(kv);
 }

@@ -23,7 +23,8 @@ typedef struct moe__layer {
     const float *vec[N_ROLES]; /* norms and biases, f32 */
     uint32_t vec_n[N_ROLES];   /* their lengths */
     const moe__tensor *tensor[N_ROLES];
-    uint32_t window; /* positions that attention sees, its own included; 0 = all before */
+    uint32_t window;   /* positions that attention sees, its own included; 0 = all before */
+    uint32_t kv_index; /* among the layers with a window, or among those without */
     int is_moe;
 } moe__layer;
 
@@ -48,6 +49,7 @@ struct moe_model {
     float rope_gain;       /* factor on cos and sin */
     float attn_scale;
     moe__layer *layers; /* [n_layers] */
+    uint32_t n_windowed; /* layers with a sliding window */
 
     float *vectors;       /* owns all vec, out_norm, inv_freq */
     uint64_t n_vectors;   /* floats in it */

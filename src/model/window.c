@@ -22,7 +22,7 @@ static int by_array(moe_model *m, const char *key, uint32_t width)
     return MOE_OK;
 }
 
-int moe__window_read(moe_model *m)
+static int read_windows(moe_model *m)
 {
     const uint32_t width = m->hp.window;
     char key[128];
@@ -36,5 +36,14 @@ int moe__window_read(moe_model *m)
     if (st == MOE_OK) MOE_TRY(moe__file_get_u32(m->file, key, &period));
     for (uint32_t l = 0; l < m->hp.n_layers; l++)
         m->layers[l].window = st != MOE_OK || period == 0 || l % period < period - 1 ? width : 0;
+    return MOE_OK;
+}
+
+int moe__window_read(moe_model *m)
+{
+    uint32_t n[2] = {0, 0};
+    MOE_TRY(read_windows(m));
+    for (uint32_t l = 0; l < m->hp.n_layers; l++) m->layers[l].kv_index = n[m->layers[l].window != 0]++;
+    m->n_windowed = n[1];
     return MOE_OK;
 }

@@ -78,21 +78,28 @@ static int check_wants(moe_session *s, const moe_batch *b)
 static int reserve_all(moe_session *s)
 {
     for (uint32_t q = 0; q < s->o.n_seq_max; q++)
-        if (s->seq_new[q]) MOE_TRY(moe__kv_reserve(&s->kv, q, s->seq_new[q]));
+        if (s->seq_new[q]) {
+            MOE_TRY(moe__kv_reserve(&s->kv, q, s->seq_new[q]));
+            if (s->win.n_layers && !s->win.window) MOE_TRY(moe__kv_reserve(&s->win, q, s->seq_new[q]));
+        }
     return MOE_OK;
 }
 
 /* Places rows first .. first+n-1 of the batch. seq_new counts up again from zero; n_out is the next output
- * slot. */
-static void place_rows(moe_session *s, const moe_batch *b, size_t first, uint32_t n, uint32_t *n_out)
+ * slot. Windows move on: their cache has room for all, so nothing fails here. */
+static int place_rows(moe_session *s, const moe_batch *b, size_t first, uint32_t n, uint32_t *n_out)
 {
     s->n_rows = n;
+    for (uint32_t q = 0; s->win.window && q < s->o.n_seq_max; q++)
+        moe__kv_recycle(&s->win, q, s->kv.seq[q].len + s->seq_new[q]);
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t q = (uint32_t)seq_at(b, first + i);
         s->place[i] = (moe__place){b->token[first + i], q, s->kv.seq[q].len + s->seq_new[q]++};
         *moe__kv_token(&s->kv, q, s->place[i].pos) = s->place[i].token;
+        if (s->win.window) MOE_TRY(moe__kv_extend(&s->win, q, s->place[i].pos));
         s->row_output[i] = want_at(s, b, first + i) ? (*n_out)++ : MOE_EXPERT_NONE;
     }
+    return MOE_OK;
 }
 
 static int report_tokens(const moe_session *s, size_t done, size_t total)
@@ -113,8 +120,8 @@ static int run_batches(moe_session *s, int *more)
     while (e->done < e->batch.n_tokens) {
         if (!e->walking) {
             const size_t left = e->batch.n_tokens - e->done;
-            place_rows(s, &e->batch, e->done, left < s->o.n_batch_max ? (uint32_t)left : s->o.n_batch_max,
-                       &e->n_out);
+            MOE_TRY(place_rows(s, &e->batch, e->done,
+                               left < s->o.n_batch_max ? (uint32_t)left : s->o.n_batch_max, &e->n_out));
             moe__forward_begin(s);
             e->walking = 1;
         }
@@ -141,8 +148,12 @@ static void commit(moe_session *s, const moe_batch *b, size_t n_tokens)
     memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new);
     for (size_t i = 0; i < n_tokens; i++) s->seq_new[seq_at(b, i)]++;
     for (uint32_t q = 0; q < s->o.n_seq_max; q++)
-        if (s->seq_new[q]) moe__kv_set_len(&s->kv, q, s->kv.seq[q].len + s->seq_new[q]);
+        if (s->seq_new[q]) {
+            moe__kv_set_len(&s->kv, q, s->kv.seq[q].len + s->seq_new[q]);
+            if (s->win.n_layers) moe__kv_set_len(&s->win, q, s->kv.seq[q].len);
+        }
     moe__kv_commit(&s->kv);
+    moe__kv_commit(&s->win);
 }
 
 /* A batch of one token per sequence is a decode step. */
@@ -164,6 +175,7 @@ static void roll_back(moe_session *s, int st)
         s->n_logits = s->n_hidden = 0; /* results of an earlier position would mislead */
     } else {
         moe__kv_rollback(&s->kv);
+        moe__kv_rollback(&s->win);
     }
     for (uint32_t q = 0; q < s->o.n_seq_max; q++) /* what their policies saw is undone */
         if (seq_in(&e->batch, q)) moe__routers_truncate_seq(s, (moe_seq)q, (moe_pos)s->kv.seq[q].len);
@@ -177,6 +189,7 @@ int moe__eval_begin(moe_session *s, const moe_batch *b)
     const int st = reserve_all(s);
     if (st < 0) {
         moe__kv_rollback(&s->kv);
+        moe__kv_rollback(&s->win);
         return st;
     }
     memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new); /* place_rows counts up again */

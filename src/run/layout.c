@@ -195,7 +195,10 @@ size_t moe__session_scratch(const moe_session *s)
 int moe__session_layout(moe_session *s, moe__carve *kv, moe__carve *rest)
 {
     moe__kv_size(&s->kv, &s->m->hp, s->o.n_ctx, s->o.n_seq_max, s->o.kv_type_k, s->o.kv_type_v);
-    moe__kv_carve(&s->kv, kv);
+    s->kv.n_layers = s->m->hp.n_layers - s->m->n_windowed;
+    moe__kv_size_window(&s->win, &s->kv, s->m->n_windowed, s->m->hp.window, s->o.n_batch_max);
+    moe__kv_carve(&s->kv, kv, 1);
+    moe__kv_carve(&s->win, kv, 0);
     s->n_steps = moe__program_size(s->m);
     MOE_CARVE(rest, s->step, s->n_steps);
     carve_buffers(s, rest);

@@ -76,8 +76,10 @@ static int fill(moe_session *s)
     rest = (moe__carve){(char *)s->arena + s->kv_bytes, 0};
     MOE_TRY(moe__session_layout(s, &kv, &rest));
     moe__kv_reset(&s->kv);
+    moe__kv_reset(&s->win);
     s->attn.m = s->m;
     s->attn.kv = &s->kv;
+    s->attn.win = &s->win;
     s->attn.place = s->place;
     MOE_TRY(make_routers(s));
     moe__program_build(s);

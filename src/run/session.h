@@ -104,7 +104,8 @@ struct moe_session {
     uint32_t *row_output; /* output slot of a row, or MOE_EXPERT_NONE */
     moe__rows buf[N_BUFS];
     moe__attn attn;
-    moe__kv kv;
+    moe__kv kv;  /* of layers that see all positions, and the tokens; lengths of sequences are looked up here */
+    moe__kv win; /* of layers with a sliding window; without sequences if there are none */
 
     /* routing and experts */
     moe__router *router;   /* [n_layers]; of dense layers unused */
@@ -221,7 +222,9 @@ void moe__routers_remove_seq(moe_session *s, moe_seq seq, moe_pos first, moe_pos
 /* Floats of a row of router logits. */
 static inline uint32_t moe__n_logits(const moe_model *m) { return m->hp.n_experts + m->hp.n_null; }
 
-/* shift.c: takes positions first .. first+n-1 out of a sequence that has them; what follows moves down */
+/* shift.c: keeps the first positions of a sequence; E_STATE if the windows before the next one are gone */
+int moe__session_truncate(moe_session *s, uint32_t q, uint32_t keep);
+/* takes positions first .. first+n-1 out of a sequence that has them; what follows moves down */
 int moe__session_remove(moe_session *s, uint32_t q, uint32_t first, uint32_t n);
 
 /* state_io.c: whole sessions, and single sequences */

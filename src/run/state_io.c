@@ -13,7 +13,8 @@
 #include "kv/cell.h"
 #include "run/session.h"
 
-#define VERSION 1u
+#define VERSION         1u
+#define VERSION_WINDOWS 2u /* of models with sliding windows: a word more for each sequence */
 static const char magic[8] = {'M', 'O', 'E', 'S', 'E', 'S', 'S', '\n'};
 
 enum {
@@ -108,15 +109,17 @@ static int put_elements(saver *k, const void *data, size_t n, size_t size)
     return MOE_OK;
 }
 
+static uint32_t version_of(const moe_session *s) { return s->win.n_layers ? VERSION_WINDOWS : VERSION; }
+
 static int put_head(saver *k, const moe_session *s, uint32_t n_seqs, uint32_t n_logits, uint32_t n_hidden)
 {
     uint8_t head[sizeof magic + 8 + 4 * HEAD_N];
-    const uint32_t word[HEAD_N] = {[HEAD_VERSION] = VERSION,
+    const uint32_t word[HEAD_N] = {[HEAD_VERSION] = version_of(s),
                                    [HEAD_TYPE_K] = (uint32_t)s->kv.type_k,
                                    [HEAD_TYPE_V] = (uint32_t)s->kv.type_v,
                                    [HEAD_WIDTH_K] = s->kv.width_k,
                                    [HEAD_WIDTH_V] = s->kv.width_v,
-                                   [HEAD_LAYERS] = s->kv.n_layers,
+                                   [HEAD_LAYERS] = s->m->hp.n_layers,
                                    [HEAD_VOCAB] = s->m->hp.n_vocab,
                                    [HEAD_DIM] = s->m->hp.dim,
                                    [HEAD_SEQS] = n_seqs,
@@ -128,28 +131,50 @@ static int put_head(saver *k, const moe_session *s, uint32_t n_seqs, uint32_t n_
     return put_data(k, head, sizeof head);
 }
 
+/* End of the page that position p is in, or of the sequence. */
+static uint32_t page_end(uint32_t p, uint32_t len)
+{
+    const uint32_t end = (p / MOE_KV_PAGE + 1) * MOE_KV_PAGE;
+    return end < len ? end : len;
+}
+
+/* First position that the next one of a sequence sees in layers with a window. */
+static uint32_t window_from(const moe_session *s, uint32_t q, uint32_t len)
+{
+    return moe__kv_sees_from(&s->win, s->m->hp.window, q, len);
+}
+
+/* Keys and values of one layer, page by page. */
+static int put_layer(saver *k, const moe_session *s, uint32_t layer, uint32_t q, uint32_t from)
+{
+    const moe__kv *kv = moe__attn_kv(&s->attn, layer);
+    const uint32_t l = s->m->layers[layer].kv_index, len = kv->seq[q].len;
+    uint8_t *cell = (uint8_t *)(void *)s->scratch; /* the scratch of a thread holds a key or value in f32 */
+    for (uint32_t p = s->m->layers[layer].window ? from : 0, end; p < len; p = end) {
+        end = page_end(p, len);
+        for (uint32_t i = p; i < end; i++) {
+            moe__kv_get_k(kv, moe__kv_at(kv, l, q, i), cell);
+            MOE_TRY(put_data(k, cell, kv->cell_k));
+        }
+        for (uint32_t i = p; i < end; i++) {
+            moe__kv_get_v(kv, moe__kv_at(kv, l, q, i), cell);
+            MOE_TRY(put_data(k, cell, kv->cell_v));
+        }
+    }
+    return MOE_OK;
+}
+
 static int put_seq(saver *k, const moe_session *s, uint32_t q)
 {
     const moe__kv *kv = &s->kv;
-    const uint32_t len = kv->seq[q].len;
-    uint8_t head[8];
+    const uint32_t len = kv->seq[q].len, from = s->win.n_layers ? window_from(s, q, len) : 0;
+    uint8_t head[12];
     put32(head, q);
     put32(head + 4, len);
-    MOE_TRY(put_data(k, head, sizeof head));
+    put32(head + 8, from);
+    MOE_TRY(put_data(k, head, s->win.n_layers ? 12 : 8));
     for (uint32_t p = 0; p < len; p++) MOE_TRY(put_elements(k, moe__kv_token(kv, q, p), 1, 4));
-    uint8_t *cell = (uint8_t *)(void *)s->scratch; /* the scratch of a thread holds a key or value in f32 */
-    for (uint32_t l = 0; l < kv->n_layers; l++)
-        for (uint32_t p = 0; p < len; p += MOE_KV_PAGE) {
-            const uint32_t end = len - p < MOE_KV_PAGE ? len : p + MOE_KV_PAGE;
-            for (uint32_t i = p; i < end; i++) {
-                moe__kv_get_k(kv, moe__kv_at(kv, l, q, i), cell);
-                MOE_TRY(put_data(k, cell, kv->cell_k));
-            }
-            for (uint32_t i = p; i < end; i++) {
-                moe__kv_get_v(kv, moe__kv_at(kv, l, q, i), cell);
-                MOE_TRY(put_data(k, cell, kv->cell_v));
-            }
-        }
+    for (uint32_t l = 0; l < s->m->hp.n_layers; l++) MOE_TRY(put_layer(k, s, l, q, from));
     return MOE_OK;
 }
 
@@ -211,6 +236,7 @@ static int get(source *k, void *data, size_t n)
 /* What was read of one sequence, before the session is touched. */
 typedef struct saved_seq {
     uint32_t seq, len;
+    uint32_t from; /* first position of layers with a window */
     uint8_t *data; /* tokens, then per layer and page keys and values */
     size_t bytes;
 } saved_seq;
@@ -235,8 +261,8 @@ static int get_head(source *k, const moe_session *s, saved *v)
     if (memcmp(head, magic, sizeof magic) != 0)
         return MOE_FAIL(FORMAT, "this is not a saved session: the first 8 bytes are wrong");
     for (int i = 0; i < HEAD_N; i++) v->word[i] = get32(head + sizeof magic + 8 + 4 * i);
-    if (v->word[HEAD_VERSION] != VERSION)
-        return MOE_FAIL(VERSION, "saved session: format version: expected %u, found %u", VERSION,
+    if (v->word[HEAD_VERSION] != version_of(s))
+        return MOE_FAIL(VERSION, "saved session: format version: expected %u, found %u", version_of(s),
                         v->word[HEAD_VERSION]);
     if (get64(head + sizeof magic) != s->m->fingerprint)
         return MOE_FAIL(
@@ -246,7 +272,7 @@ static int get_head(source *k, const moe_session *s, saved *v)
     MOE_TRY(same("value type", (uint32_t)s->kv.type_v, v->word[HEAD_TYPE_V]));
     MOE_TRY(same("key width", s->kv.width_k, v->word[HEAD_WIDTH_K]));
     MOE_TRY(same("value width", s->kv.width_v, v->word[HEAD_WIDTH_V]));
-    MOE_TRY(same("layers", s->kv.n_layers, v->word[HEAD_LAYERS]));
+    MOE_TRY(same("layers", s->m->hp.n_layers, v->word[HEAD_LAYERS]));
     MOE_TRY(same("vocabulary", s->m->hp.n_vocab, v->word[HEAD_VOCAB]));
     MOE_TRY(same("width", s->m->hp.dim, v->word[HEAD_DIM]));
     const uint32_t out =
@@ -262,24 +288,31 @@ static int get_head(source *k, const moe_session *s, saved *v)
 static int get_seq(source *k, const moe_session *s, saved_seq *q, moe_seq into, uint32_t previous,
                    uint64_t *pages)
 {
-    uint8_t head[8];
-    MOE_TRY(get(k, head, sizeof head));
+    uint8_t head[12] = {0};
+    MOE_TRY(get(k, head, s->win.n_layers ? 12 : 8));
     q->seq = into == MOE_ALL_SEQS ? get32(head) : (uint32_t)into;
     q->len = get32(head + 4);
+    q->from = get32(head + 8);
     if (q->seq >= s->o.n_seq_max)
         return MOE_FAIL(FULL, "saved session: sequence %u: this session has %u", q->seq, s->o.n_seq_max);
     if (previous != UINT32_MAX && q->seq <= previous)
         return MOE_FAIL(FORMAT, "saved session: offset %llu: sequence %u follows %u",
-                        (unsigned long long)(k->at - sizeof head), q->seq, previous);
+                        (unsigned long long)(k->at - (s->win.n_layers ? 12 : 8)), q->seq, previous);
     *pages += ((uint64_t)q->len + MOE_KV_PAGE - 1) / MOE_KV_PAGE;
     if (q->len == 0)
         return MOE_FAIL(FORMAT, "saved session: offset %llu: sequence %u has no tokens",
-                        (unsigned long long)(k->at - 4), q->seq);
+                        (unsigned long long)(k->at - (s->win.n_layers ? 8 : 4)), q->seq);
+    const uint32_t sees = s->m->hp.window && q->len + 1 > s->m->hp.window ? q->len + 1 - s->m->hp.window : 0;
+    if (s->win.n_layers && (q->from < sees || q->from > q->len))
+        return MOE_FAIL(
+            FORMAT, "saved session: offset %llu: sequence %u: windows from position %u on: expected %u to %u",
+            (unsigned long long)(k->at - 4), q->seq, q->from, sees, q->len);
     if (*pages > s->kv.n_pages)
         return MOE_FAIL(FULL, "saved session: sequence %u has %u tokens: this session has room for %u in all",
                         q->seq, q->len, s->kv.n_pages * MOE_KV_PAGE);
     const moe__kv *kv = &s->kv; /* the length fits into the cache, so these products fit too */
-    q->bytes = (size_t)q->len * (4 + (size_t)kv->n_layers * ((size_t)kv->cell_k + kv->cell_v));
+    q->bytes = (size_t)q->len * (4 + (size_t)kv->n_layers * ((size_t)kv->cell_k + kv->cell_v)) +
+               (size_t)(q->len - q->from) * s->win.n_layers * ((size_t)kv->cell_k + kv->cell_v);
     MOE_TRY(moe__alloc(&s->m->alloc, (void **)&q->data, q->bytes, "saved sequence"));
     const uint64_t start = k->at;
     MOE_TRY(get(k, q->data, q->bytes));
@@ -326,35 +359,41 @@ static int get_all(source *k, const moe_session *s, moe_seq into, saved *v)
     return MOE_OK;
 }
 
-/* Writes one sequence into pages that are already reserved. */
-static void place_seq(moe__kv *kv, saved_seq *q)
+/* Writes one layer of a sequence into pages that are already reserved; returns what follows in the stream. */
+static const uint8_t *place_layer(const moe_session *s, uint32_t layer, const saved_seq *q, const uint8_t *p)
 {
-    const uint8_t *p = q->data;
-    for (uint32_t i = 0; i < q->len; i++, p += 4) *moe__kv_token(kv, q->seq, i) = (moe_token)get32(p);
-    for (uint32_t l = 0; l < kv->n_layers; l++)
-        for (uint32_t i = 0; i < q->len; i += MOE_KV_PAGE) {
-            const uint32_t end = q->len - i < MOE_KV_PAGE ? q->len : i + MOE_KV_PAGE;
-            for (uint32_t j = i; j < end; j++, p += kv->cell_k)
-                moe__kv_put_k(kv, moe__kv_at(kv, l, q->seq, j), p);
-            for (uint32_t j = i; j < end; j++, p += kv->cell_v)
-                moe__kv_put_v(kv, moe__kv_at(kv, l, q->seq, j), p);
-        }
+    moe__kv *kv = moe__attn_kv(&s->attn, layer);
+    const uint32_t l = s->m->layers[layer].kv_index;
+    for (uint32_t i = s->m->layers[layer].window ? q->from : 0, end; i < q->len; i = end) {
+        end = page_end(i, q->len);
+        for (uint32_t j = i; j < end; j++, p += kv->cell_k)
+            moe__kv_put_k(kv, moe__kv_at(kv, l, q->seq, j), p);
+        for (uint32_t j = i; j < end; j++, p += kv->cell_v)
+            moe__kv_put_v(kv, moe__kv_at(kv, l, q->seq, j), p);
+    }
+    return p;
 }
 
 /* The pages were counted: there is room. */
 static int place_one(moe_session *s, saved_seq *q)
 {
+    const uint8_t *p = q->data;
     MOE_TRY(moe__kv_reserve(&s->kv, q->seq, q->len));
-    place_seq(&s->kv, q);
+    if (s->win.n_layers) MOE_TRY(moe__kv_restore(&s->win, q->seq, q->from, q->len));
+    for (uint32_t i = 0; i < q->len; i++, p += 4) *moe__kv_token(&s->kv, q->seq, i) = (moe_token)get32(p);
+    for (uint32_t l = 0; l < s->m->hp.n_layers; l++) p = place_layer(s, l, q, p);
     moe__kv_set_len(&s->kv, q->seq, q->len);
+    if (s->win.n_layers) moe__kv_set_len(&s->win, q->seq, q->len);
     return MOE_OK;
 }
 
 static int place(moe_session *s, saved *v)
 {
     moe__kv_reset(&s->kv);
+    moe__kv_reset(&s->win);
     for (uint32_t i = 0; i < v->word[HEAD_SEQS]; i++) MOE_TRY(place_one(s, &v->seq[i]));
     moe__kv_commit(&s->kv);
+    moe__kv_commit(&s->win);
     s->n_logits = v->word[HEAD_LOGITS];
     s->n_hidden = v->word[HEAD_HIDDEN];
     const size_t n_logits = (size_t)s->n_logits * s->m->hp.n_vocab,
@@ -383,9 +422,11 @@ static int place_as(moe_session *s, uint32_t q, saved *v)
         return MOE_FAIL(FULL, "the saved sequence has %u tokens: there is room for %u", len,
                         have * MOE_KV_PAGE);
     moe__kv_truncate(&s->kv, q, 0);
+    if (s->win.n_layers) moe__kv_truncate(&s->win, q, 0);
     moe__routers_reset_seq(s, (moe_seq)q);
     if (len) MOE_TRY(place_one(s, &v->seq[0]));
     moe__kv_commit(&s->kv);
+    moe__kv_commit(&s->win);
     return MOE_OK;
 }
 

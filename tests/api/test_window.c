@@ -11,41 +11,44 @@
 
 enum { N = 700, LAYERS = 2 };
 
-/* A file for each width: Windows neither writes nor deletes one that a model has open. */
-static const char *path_of(uint32_t width)
+/* A model file in memory: no two tests share one on disk. */
+typedef struct image {
+    size_t n;
+    uint8_t data[1 << 20];
+} image;
+
+static uint64_t image_length(void *f) { return ((image *)f)->n; }
+
+static int image_read(void *f, uint64_t off, void *dst, size_t n)
 {
-    static char path[40];
-    snprintf(path, sizeof path, "test-window-%u.gguf", (unsigned)width);
-    return path;
+    memcpy(dst, ((image *)f)->data + off, n);
+    return 0;
 }
 
-/* The model with another window; 0 is none. release_model() gives it back. */
+static void image_close(void *f) { free(f); }
+
+/* The model with another window; 0 is none. */
 static moe_model *with_window(uint32_t width)
 {
-    static uint8_t data[1 << 20];
-    const char *path = path_of(width);
+    image *x = malloc(sizeof *x);
     FILE *f = fopen(MODEL, "rb");
-    assert_non_null(f);
-    const size_t n = fread(data, 1, sizeof data, f);
-    fclose(f);
+    moe_file mf = MOE_FILE_INIT;
+    moe_model *m = NULL;
     size_t at = 0;
-    while (at + 64 < n && memcmp(data + at, KEY, sizeof KEY - 1) != 0) at++;
-    assert_true(at + 64 < n);
-    at += sizeof KEY - 1;
-    assert_int_equal(data[at], MOE_META_U32);
-    for (int i = 0; i < 4; i++) data[at + 4 + (size_t)i] = (uint8_t)(width >> 8 * i);
-    f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, n, f), n);
+    assert_true(x && f);
+    x->n = fread(x->data, 1, sizeof x->data, f);
     fclose(f);
-    return open_model(path, MOE_OPEN_NO_MMAP);
-}
-
-/* After the model's sessions, which keep it open. */
-static void release_model(moe_model *m, uint32_t width)
-{
-    moe_model_release(m);
-    assert_int_equal(remove(path_of(width)), 0);
+    while (at + 64 < x->n && memcmp(x->data + at, KEY, sizeof KEY - 1) != 0) at++;
+    assert_true(at + 64 < x->n);
+    at += sizeof KEY - 1;
+    assert_int_equal(x->data[at], MOE_META_U32);
+    for (int i = 0; i < 4; i++) x->data[at + 4 + (size_t)i] = (uint8_t)(width >> 8 * i);
+    mf.name = "window.gguf";
+    mf.length = image_length;
+    mf.read_at = image_read;
+    mf.close = image_close;
+    assert_ok(moe_model_open_file(&m, &mf, x, NULL));
+    return m;
 }
 
 static moe_session *long_session(moe_model *m, int threads, uint32_t rows, int type)
@@ -104,7 +107,7 @@ static void a_token_reaches_as_far_as_the_windows(void **state)
             free(b);
             moe_session_free(s);
             moe_session_free(u);
-            release_model(m, widths[w]);
+            moe_model_release(m);
         }
 }
 
@@ -133,31 +136,271 @@ static void the_same_bits_for_any_split(void **state)
         }
         free(a);
         free(b);
-        release_model(m, widths[w]);
+        moe_model_release(m);
     }
 }
 
 static void a_window_that_is_never_full_is_none(void **state)
 {
     (void)state;
-    static const uint32_t width[] = {0, N, N - 1};
-    moe_model *const models[] = {with_window(width[0]), with_window(width[1]), with_window(width[2])};
-    const size_t vocab = vocab_of(models[0]);
+    moe_model *none = with_window(0), *wide = with_window(N), *narrow = with_window(N - 1);
+    const size_t vocab = vocab_of(none);
+    moe_model *const models[] = {none, wide, narrow};
     float *x[3];
     moe_token id[N];
-    fill_tokens(models[0], id, N, 43);
+    fill_tokens(none, id, N, 43);
     for (int i = 0; i < 3; i++) {
         moe_session *s = long_session(models[i], 2, 0, 0);
         x[i] = malloc(N * vocab * sizeof(float));
         assert_non_null(x[i]);
         eval_all(s, id, 0, N, x[i], vocab);
         moe_session_free(s);
-        release_model(models[i], width[i]);
+        moe_model_release(models[i]);
     }
     assert_memory_equal(x[0], x[1], N * vocab * sizeof(float));
     assert_memory_equal(x[0], x[2], (N - 1) * vocab * sizeof(float));
     assert_memory_not_equal(x[0] + (N - 1) * vocab, x[2] + (N - 1) * vocab, vocab * sizeof(float));
     for (int i = 0; i < 3; i++) free(x[i]);
+}
+
+/* ---- caches that keep windows only ---- */
+
+/* Rows of 64 and a large context: the cache of windows is the smaller one. With few positions it keeps all.
+ */
+static moe_session *thrifty(moe_model *m, uint32_t n_seq)
+{
+    moe_session_options o = MOE_SESSION_OPTIONS_INIT;
+    o.n_ctx = 20000;
+    o.n_seq_max = n_seq;
+    o.n_batch_max = 64;
+    o.n_output_max = N;
+    o.n_threads = 2;
+    return make_session(m, o);
+}
+
+static uint64_t planned(moe_model *m, uint32_t n_ctx, uint32_t n_seq, uint32_t rows)
+{
+    moe_session_options o = MOE_SESSION_OPTIONS_INIT;
+    moe_memory plan = MOE_MEMORY_INIT;
+    o.n_ctx = n_ctx;
+    o.n_seq_max = n_seq;
+    o.n_batch_max = rows;
+    assert_ok(moe_model_get_memory(m, &o, &plan));
+    return plan.kv;
+}
+
+/* Two KV heads of 8, f16: 64 bytes for a position of a layer; two layers. */
+static void windows_take_less(void **state)
+{
+    (void)state;
+    moe_model *all = with_window(0), *m = with_window(200);
+    const uint64_t position = 2 * 64;
+    assert_true(planned(all, 20000, 1, 64) >= 20000 * position);
+    const uint64_t pages = 1 * (2 * (200 / 64) + 6) + 1 + 1, tables = 20000 * 4 + 8 * 4 * (20000 / 64);
+    const uint64_t bytes = planned(m, 20000, 1, 64);
+    assert_true(bytes >= pages * 64 * position && bytes < pages * 64 * position + tables + 8192);
+    /* a context that the windows would not fit into is kept as ever */
+    assert_true(planned(m, 640, 1, 64) >= 640 * position && planned(m, 640, 1, 64) < 704 * position + 16384);
+    moe_model_release(all);
+    moe_model_release(m);
+}
+
+static void same_last(const moe_session *s, const moe_session *t)
+{
+    const float *a, *b;
+    size_t n;
+    assert_ok(moe_session_logits(s, 0, &a, &n));
+    assert_ok(moe_session_logits(t, 0, &b, NULL));
+    assert_memory_equal(a, b, n * sizeof *a);
+}
+
+static int in_seq(moe_session *s, moe_seq q, const moe_token *id, size_t n)
+{
+    static moe_seq seq[8192];
+    moe_batch b = MOE_BATCH_INIT;
+    for (size_t i = 0; i < n; i++) seq[i] = q;
+    b.n_tokens = n;
+    b.token = id;
+    b.seq = seq;
+    return moe_session_eval_batch(s, &b);
+}
+
+static void both(moe_session *s, moe_session *t, moe_seq q, const moe_token *id, size_t n)
+{
+    assert_ok(in_seq(s, q, id, n));
+    assert_ok(in_seq(t, q, id, n));
+    same_last(s, t);
+}
+
+static int stop_late(const moe_progress *p, void *user)
+{
+    return *(uint64_t *)user && p->done >= *(uint64_t *)user;
+}
+
+/* Gaps with fewer tokens behind them than a window has: it is short for a while. */
+static void short_windows(moe_session *s, moe_session *t, const moe_token *id)
+{
+    for (size_t behind = 40; behind; behind -= 20) {
+        const size_t first = moe_session_seq_len(s, 0) - behind - 500;
+        assert_ok(moe_session_seq_remove(s, 0, (moe_pos)first, 500));
+        assert_ok(moe_session_seq_remove(t, 0, (moe_pos)first, 500));
+        for (size_t i = 0; i < 700; i += 70) both(s, t, 0, id + i, 70);
+    }
+}
+
+/* Back: what the next token would see is there, or the call says no and nothing has changed. */
+static void back(moe_session *s, moe_session *t, const moe_token *id)
+{
+    const size_t len = moe_session_seq_len(t, 0);
+    assert_ok(moe_session_seq_truncate(t, 0, (moe_pos)len));
+    assert_refused(moe_session_seq_truncate(t, 0, 5), MOE_E_STATE, "evaluate the tokens again");
+    assert_int_equal(moe_session_seq_len(t, 0), len);
+    both(s, t, 0, id, 3);
+    assert_ok(moe_session_seq_truncate(t, 0, 0));
+    assert_ok(moe_session_seq_truncate(s, 0, 0));
+    both(s, t, 0, id, 400);
+}
+
+/* What windows gave back was not needed: long evals in one piece or many, stopped ones, copies, cuts, shifts.
+ */
+static void a_thrifty_cache_gives_the_same(void **state)
+{
+    (void)state;
+    static const uint32_t some[] = {1, 64, 200, 600};
+    static moe_token id[5000];
+    for (size_t w = 0; w < 4; w++) {
+        moe_model *m = with_window(some[w]);
+        uint64_t stop = 0;
+        moe_session_options o = MOE_SESSION_OPTIONS_INIT;
+        o.n_ctx = 5200;
+        o.n_seq_max = 2;
+        o.n_threads = 2;
+        o.n_batch_max = 5200; /* rows that would fill the context: all is kept */
+        moe_session *s = make_session(m, o);
+        o.n_ctx = 20000;
+        o.n_batch_max = 64;
+        o.progress = stop_late;
+        o.progress_user = &stop;
+        moe_session *t = make_session(m, o);
+        fill_tokens(m, id, 5000, 51);
+        assert_ok(in_seq(s, 0, id, 3000));
+        assert_ok(in_seq(t, 0, id, 1000));
+        stop = 700; /* long after pages of this eval were given back */
+        assert_int_equal(in_seq(t, 0, id + 1000, 2000), MOE_E_ABORTED);
+        stop = 0;
+        assert_int_equal(moe_session_seq_len(t, 0), 1000);
+        assert_ok(in_seq(t, 0, id + 1000, 1900));
+        for (size_t i = 2900; i < 3000; i++) assert_ok(in_seq(t, 0, id + i, 1));
+        same_last(s, t);
+        assert_ok(moe_session_seq_copy(s, 0, 1)); /* a copy goes its own way, the original on its own */
+        assert_ok(moe_session_seq_copy(t, 0, 1));
+        both(s, t, 1, id + 100, 300);
+        both(s, t, 0, id + 3000, 50);
+        assert_ok(moe_session_seq_remove(s, 0, 10, 1700));
+        assert_ok(moe_session_seq_remove(t, 0, 10, 1700));
+        both(s, t, 0, id + 3050, 30);
+        short_windows(s, t, id + 3080);
+        back(s, t, id);
+        moe_session_free(s);
+        moe_session_free(t);
+        moe_model_release(m);
+    }
+}
+
+/* Never full: the cache of windows has room for all sequences, whatever they do at once. */
+static void windows_of_many_sequences(void **state)
+{
+    (void)state;
+    enum { SEQS = 5 };
+    static moe_token id[SEQS * 900];
+    static moe_seq seq[SEQS * 900];
+    moe_model *m = with_window(130);
+    moe_session *s = thrifty(m, SEQS), *t = thrifty(m, 1);
+    fill_tokens(m, id, SEQS * 900, 61);
+    for (int round = 0; round < 6; round++) {
+        moe_batch b = MOE_BATCH_INIT;
+        b.n_tokens = SEQS * 900;
+        b.token = id;
+        b.seq = seq;
+        for (int i = 0; i < SEQS * 900; i++) seq[i] = (moe_seq)(round % 2 ? i % SEQS : i / 900);
+        for (moe_seq q = 0; q < SEQS; q++) {
+            if (round < 4)
+                assert_ok(moe_session_seq_truncate(s, q, 0));
+            else
+                assert_ok(moe_session_seq_copy(s, 0, q));
+        }
+        assert_ok(moe_session_eval_batch(s, &b));
+        if (round != 3) continue;
+        for (int i = 0; i < 900; i++)
+            assert_ok(moe_session_eval(t, id + i * SEQS + 2, 1)); /* one of them, alone */
+        const float *x, *y;
+        size_t n;
+        assert_ok(moe_session_logits(s, 2, &x, &n));
+        assert_ok(moe_session_logits(t, 0, &y, NULL));
+        assert_memory_equal(x, y, n * sizeof *x);
+    }
+    moe_session_free(s);
+    moe_session_free(t);
+    moe_model_release(m);
+}
+
+typedef struct stream {
+    uint8_t data[1 << 20];
+    size_t n, at;
+} stream;
+
+static int put_stream(const void *data, size_t n, void *user)
+{
+    stream *f = user;
+    if (n > sizeof f->data - f->n) return -1;
+    memcpy(f->data + f->n, data, n);
+    f->n += n;
+    return 0;
+}
+
+static int get_stream(void *data, size_t n, void *user)
+{
+    stream *f = user;
+    if (n > f->n - f->at) return -1;
+    memcpy(data, f->data + f->at, n);
+    f->at += n;
+    return 0;
+}
+
+/* Saved is what is left to be seen, whatever the cache that it came from keeps. */
+static void saved_windows(void **state)
+{
+    (void)state;
+    static stream a, b;
+    moe_model *m = with_window(100);
+    moe_session_options o = MOE_SESSION_OPTIONS_INIT;
+    o.n_ctx = 2000;
+    o.n_batch_max = 2000;
+    o.n_threads = 1;
+    moe_session *s = make_session(m, o), *t = thrifty(m, 3);
+    moe_token id[1100];
+    fill_tokens(m, id, 1100, 71);
+    assert_ok(moe_session_eval(s, id, 1000));
+    assert_ok(moe_session_eval(t, id, 1000));
+    assert_ok(moe_session_seq_save(s, 0, put_stream, &a));
+    assert_ok(moe_session_seq_save(t, 0, put_stream, &b));
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.data, b.data, a.n);
+    assert_int_equal(a.n, 60 + 12 + 4 * 1000 + 99 * 2 * 64 + 8);
+    assert_ok(moe_session_seq_load(t, 2, get_stream, &a));
+    assert_ok(in_seq(s, 0, id + 1000, 100));
+    assert_ok(in_seq(t, 2, id + 1000, 100));
+    same_last(s, t);
+    assert_ok(moe_session_load(s, get_stream, &b));
+    assert_ok(in_seq(s, 0, id + 1000, 100));
+    same_last(s, t);
+    b.at = 0;
+    b.data[69] ^= 0x40; /* a window that begins where it cannot */
+    assert_refused(moe_session_load(s, get_stream, &b), MOE_E_FORMAT, "offset 68");
+    assert_ok(in_seq(s, 0, id, 10));
+    moe_session_free(s);
+    moe_session_free(t);
+    moe_model_release(m);
 }
 
 int main(void)
@@ -166,6 +409,10 @@ int main(void)
         cmocka_unit_test(a_token_reaches_as_far_as_the_windows),
         cmocka_unit_test(the_same_bits_for_any_split),
         cmocka_unit_test(a_window_that_is_never_full_is_none),
+        cmocka_unit_test(windows_take_less),
+        cmocka_unit_test(a_thrifty_cache_gives_the_same),
+        cmocka_unit_test(windows_of_many_sequences),
+        cmocka_unit_test(saved_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

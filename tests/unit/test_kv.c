@@ -30,13 +30,13 @@ static void *make(moe__kv *kv, uint32_t n_ctx, uint32_t n_seq, int type_k, int t
 {
     moe__carve c = {0};
     moe__kv_size(kv, &hp, n_ctx, n_seq, type_k, type_v);
-    moe__kv_carve(kv, &c);
+    moe__kv_carve(kv, &c, 1);
     assert_true(c.used > 0 && c.used < 1u << 24);
     char *block = aligned_alloc(64, c.used);
     assert_non_null(block);
     memset(block, 0x3c, c.used);
     c = (moe__carve){block, 0};
-    moe__kv_carve(kv, &c);
+    moe__kv_carve(kv, &c, 1);
     moe__kv_reset(kv);
     return block;
 }
@@ -89,11 +89,11 @@ static void cells(void **state)
         float row[WIDTH], back[WIDTH];
         uint8_t cell[4 * WIDTH];
         moe__kv_size(&kv, &big, 2 * PAGE, 1, types[t], types[t]);
-        moe__kv_carve(&kv, &c);
+        moe__kv_carve(&kv, &c, 1);
         char *block = aligned_alloc(64, c.used);
         memset(block, 0xff, c.used); /* not numbers */
         c = (moe__carve){block, 0};
-        moe__kv_carve(&kv, &c);
+        moe__kv_carve(&kv, &c, 1);
         assert_int_equal(kv.cell_k, bytes);
         assert_true(moe__kv_takes(types[t]));
         for (uint32_t i = 0; i < 2 * PAGE;

@@ -100,8 +100,12 @@ static size_t agreed(const struct chat *c, const moe_session *s, const struct to
 static int catch_up(const struct chat *c, moe_session *s, const struct tokens *want, size_t *gone,
                     size_t *from)
 {
-    const size_t keep = agreed(c, s, want, *gone);
-    const int status = moe_session_seq_truncate(s, 0, (moe_pos)keep);
+    size_t keep = agreed(c, s, want, *gone);
+    int status = moe_session_seq_truncate(s, 0, (moe_pos)keep);
+    if (status == MOE_E_STATE) { /* windows that have moved on: all of it anew */
+        keep = 0;
+        status = moe_session_seq_truncate(s, 0, 0);
+    }
     if (keep <= (size_t)c->s->shift) *gone = 0; /* all that was moved is cut off */
     *from = token_at(c, keep, *gone);
     return status == MOE_OK ? eval_shifting(s, want->v + *from, want->n - *from, c->s->shift, gone) : status;

@@ -2997,7 +2997,7 @@ extern "C" {
     /// - `q`: sequence
     /// - `keep`: tokens to keep
     ///
-    /// Returns [`MOE_OK`]; [`MOE_E_RANGE`] if it has fewer; [`MOE_E_STATE`]
+    /// Returns [`MOE_OK`]; [`MOE_E_RANGE`] if it has fewer; [`MOE_E_STATE`], also if the model has layers with a sliding window that have given back what the next token would see (docs/sessions.md): keep 0 and evaluate again
     ///
     /// Since 0.1.0.
     pub fn moe_session_seq_truncate(s: *mut moe_session, q: moe_seq, keep: moe_pos) -> c_int;
