@@ -152,7 +152,7 @@ int moe__kv_extend(moe__kv *kv, uint32_t q, uint32_t pos)
 }
 
 /* Gives back the pages of entries first .. end-1. */
-static void give_back(moe__kv *kv, uint32_t q, uint32_t first, uint32_t end)
+static void free_entries(moe__kv *kv, uint32_t q, uint32_t first, uint32_t end)
 {
     uint32_t *row = kv->table + (size_t)q * kv->n_slots;
     for (uint32_t slot = first; slot < end && slot < kv->seq[q].n_pages; slot++) {
@@ -164,7 +164,7 @@ static void give_back(moe__kv *kv, uint32_t q, uint32_t first, uint32_t end)
 void moe__kv_set_start(moe__kv *kv, uint32_t q, uint32_t start)
 {
     moe__kv_seq *s = &kv->seq[q];
-    if (start / MOE_KV_PAGE > s->first) give_back(kv, q, s->first, start / MOE_KV_PAGE);
+    if (start / MOE_KV_PAGE > s->first) free_entries(kv, q, s->first, start / MOE_KV_PAGE);
     s->first = start / MOE_KV_PAGE;
     s->start = start;
 }
@@ -172,8 +172,8 @@ void moe__kv_set_start(moe__kv *kv, uint32_t q, uint32_t start)
 void moe__kv_recycle(moe__kv *kv, uint32_t q, uint32_t from)
 {
     if (kv->window) /* what stood there before the eval stays until its end */
-        give_back(kv, q, (kv->seq[q].len + MOE_KV_PAGE - 1) / MOE_KV_PAGE,
-                  moe__kv_sees_from(kv, kv->window, q, from) / MOE_KV_PAGE);
+        free_entries(kv, q, (kv->seq[q].len + MOE_KV_PAGE - 1) / MOE_KV_PAGE,
+                     moe__kv_sees_from(kv, kv->window, q, from) / MOE_KV_PAGE);
 }
 
 int moe__kv_restore(moe__kv *kv, uint32_t q, uint32_t from, uint32_t len)
@@ -198,7 +198,7 @@ void moe__kv_commit(moe__kv *kv)
         if (!kv->window) continue;
         /* the page that is written to next stays */
         const uint32_t end = moe__kv_sees_from(kv, kv->window, q, s->len) / MOE_KV_PAGE;
-        give_back(kv, q, s->first, end);
+        free_entries(kv, q, s->first, end);
         if (end > s->first) s->first = end;
     }
 }

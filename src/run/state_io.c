@@ -145,7 +145,7 @@ static uint32_t window_from(const moe_session *s, uint32_t q, uint32_t len)
 }
 
 /* Keys and values of one layer, page by page. */
-static int put_layer(saver *k, const moe_session *s, uint32_t layer, uint32_t q, uint32_t from)
+static int put_kv_layer(saver *k, const moe_session *s, uint32_t layer, uint32_t q, uint32_t from)
 {
     const moe__kv *kv = moe__attn_kv(&s->attn, layer);
     const uint32_t l = s->m->layers[layer].kv_index, len = kv->seq[q].len;
@@ -174,7 +174,7 @@ static int put_seq(saver *k, const moe_session *s, uint32_t q)
     put32(head + 8, from);
     MOE_TRY(put_data(k, head, s->win.n_layers ? 12 : 8));
     for (uint32_t p = 0; p < len; p++) MOE_TRY(put_elements(k, moe__kv_token(kv, q, p), 1, 4));
-    for (uint32_t l = 0; l < s->m->hp.n_layers; l++) MOE_TRY(put_layer(k, s, l, q, from));
+    for (uint32_t l = 0; l < s->m->hp.n_layers; l++) MOE_TRY(put_kv_layer(k, s, l, q, from));
     return MOE_OK;
 }
 

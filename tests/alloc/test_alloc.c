@@ -309,6 +309,7 @@ static int create_session(env *e)
         b.token = id;
         b.seq = seq;
         assert_ok(moe_session_eval_batch(s, &b));
+        assert_ok(moe_session_seq_remove(s, 1, 2, 3));
         assert_ok(moe_session_seq_truncate(s, 1, 3));
         float lp[4];
         moe_token best[4];
@@ -392,6 +393,24 @@ static int load_session(env *e)
     return st;
 }
 
+static int load_sequence(env *e)
+{
+    static stream other;
+    moe_model *m = open_with(e);
+    moe_session *donor = session_with_content(m, 5), *s = session_with_content(m, 7);
+    other.n = other.at = 0;
+    assert_ok(moe_session_seq_save(donor, 1, write_stream, &other));
+    save_to(s, &before);
+    arm(e);
+    const int st = told(moe_session_seq_load(s, 2, read_stream, &other));
+    disarm(e);
+    if (st != MOE_OK) assert_same_content(s, &before);
+    moe_session_free(donor);
+    moe_session_free(s);
+    moe_model_release(m);
+    return st;
+}
+
 static const char state_path[] = "test-alloc.state";
 
 static int save_file(env *e)
@@ -461,6 +480,7 @@ static void sessions(void **state)
     with_executor = 1;
     all_rounds("session with an executor", create_session);
     all_rounds("load a session", load_session);
+    all_rounds("load a sequence", load_sequence);
     all_rounds("save a session to a file", save_file);
     all_rounds("load a session from a file", load_file);
     all_rounds("set threads", set_threads);

@@ -246,6 +246,37 @@ static void a_shift_is_the_same_for_all_threads(void **state)
     }
 }
 
+/* The same in every type of the cache: keys turned in f32 and rounded once, values moved as they are. */
+static void a_shift_in_every_type(void **state)
+{
+    (void)state;
+    static const int types[] = {MOE_KV_F32, MOE_TYPE_F16, MOE_TYPE_BF16, MOE_TYPE_Q8_0, MOE_TYPE_Q4_0};
+    moe_model *m = open_model("examples/models/demo.gguf", 0);
+    moe_token id[LEN];
+    fill_tokens(m, id, LEN, 17);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        stream want = {0};
+        for (int threads = 1; threads <= 3; threads += 2) {
+            moe_session_options o = small();
+            o.n_ctx = 512;
+            o.n_threads = threads;
+            o.n_batch_max = threads == 1 ? 0 : 13;
+            o.kv_type_k = o.kv_type_v = types[i];
+            moe_session *s = make_session(m, o);
+            assert_ok(append(s, 1, id, LEN));
+            if (threads == 3) assert_ok(moe_session_seq_copy(s, 1, 2)); /* pages that are shared, too */
+            assert_ok(moe_session_seq_remove(s, 1, FIRST, GAP));
+            stream found = save_seq(s, 1);
+            if (threads == 1)
+                want = found;
+            else
+                assert_same_stream(want, found);
+            moe_session_free(s);
+        }
+    }
+    moe_model_release(m);
+}
+
 /* A gap at the end is a truncation; none is nothing. */
 static void gaps_at_the_ends(void **state)
 {
@@ -378,9 +409,11 @@ static size_t read_text(const char *path, char *dst, size_t cap)
 }
 
 /* Mean negative log-probability of tokens `from` .. n-1, evaluated one by one; 0 = no shift. */
-static double loss(moe_model *m, const moe_token *id, size_t n, size_t from, uint32_t n_ctx, moe_pos keep)
+static double loss(moe_model *m, const moe_token *id, size_t n, size_t from, uint32_t n_ctx, moe_pos keep,
+                   int type)
 {
     moe_session_options o = MOE_SESSION_OPTIONS_INIT;
+    o.kv_type_k = o.kv_type_v = type;
     o.n_ctx = n_ctx;
     o.n_threads = 1;
     moe_session *s = make_session(m, o);
@@ -397,7 +430,8 @@ static double loss(moe_model *m, const moe_token *id, size_t n, size_t from, uin
     return sum / (double)(n - from);
 }
 
-/* Text far beyond the context, by shifts: as likely as with a context that has room for all of it. */
+/* Text far beyond the context, by shifts: as likely as with a context that has room for all of it. Keys that
+ * move are rounded to their type again. */
 static void a_long_text_in_a_short_context(void **state)
 {
     (void)state;
@@ -411,9 +445,21 @@ static void a_long_text_in_a_short_context(void **state)
     const size_t len = read_text("examples/models/heldout/tales.txt", text, sizeof text);
     assert_ok(moe_tokenizer_encode(tok, text, len, MOE_ENCODE_BOS, id, 8192, &n));
     assert_true(n >= N);
-    const double all = loss(m, id, N, SHORT, N, 0), shifted = loss(m, id, N, SHORT, SHORT, 4);
-    if (getenv("MOE_TEST_SHOW")) fprintf(stderr, "# loss: %.4f with all, %.4f shifted\n", all, shifted);
-    assert_true(shifted < all + 0.15);
+    static const struct {
+        int type;
+        double more; /* loss than with all of the text, at most */
+    } types[] = {{MOE_KV_F32, 0.08},
+                 {MOE_TYPE_F16, 0.08},
+                 {MOE_TYPE_BF16, 0.08},
+                 {MOE_TYPE_Q8_0, 0.08},
+                 {MOE_TYPE_Q4_0, 0.15}};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        const double all = loss(m, id, N, SHORT, N, 0, types[i].type),
+                     shifted = loss(m, id, N, SHORT, SHORT, 4, types[i].type);
+        if (getenv("MOE_TEST_SHOW"))
+            fprintf(stderr, "# type %d: loss %.4f with all, %.4f shifted\n", types[i].type, all, shifted);
+        assert_true(shifted < all + types[i].more);
+    }
     moe_model_release(m);
 }
 
@@ -749,6 +795,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_are_where_recomputation_puts_them),
         cmocka_unit_test(a_shift_is_the_same_for_all_threads),
+        cmocka_unit_test(a_shift_in_every_type),
         cmocka_unit_test(gaps_at_the_ends),
         cmocka_unit_test(a_refused_removal_changes_nothing),
         cmocka_unit_test(shared_pages_are_copied),

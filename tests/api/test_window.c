@@ -5,6 +5,7 @@
  * changed in the file, so that they end inside pages and chunks and reach over several.
  */
 #include "support.h"
+#include "tiny_model.h"
 
 #define MODEL "tests/golden/data/mixtral-window.gguf" /* two layers, both with a window */
 #define KEY   "llama.attention.sliding_window"
@@ -197,12 +198,46 @@ static void windows_take_less(void **state)
     const uint64_t position = 2 * 64;
     assert_true(planned(all, 20000, 1, 64) >= 20000 * position);
     const uint64_t pages = 1 * (2 * (200 / 64) + 6) + 1 + 1, tables = 20000 * 4 + 8 * 4 * (20000 / 64);
-    const uint64_t bytes = planned(m, 20000, 1, 64);
-    assert_true(bytes >= pages * 64 * position && bytes < pages * 64 * position + tables + 8192);
+    const uint64_t taken = planned(m, 20000, 1, 64);
+    assert_true(taken >= pages * 64 * position && taken < pages * 64 * position + tables + 8192);
     /* a context that the windows would not fit into is kept as ever */
     assert_true(planned(m, 640, 1, 64) >= 640 * position && planned(m, 640, 1, 64) < 704 * position + 16384);
     moe_model_release(all);
     moe_model_release(m);
+}
+
+/* The plan of a model of two layers with such keys. */
+static uint64_t planned_tiny(uint32_t window, uint32_t period)
+{
+    const tiny_fault f = {.window = window, .period = period};
+    bytes b = tiny_model(&f);
+    image *x = malloc(sizeof *x);
+    moe_file mf = MOE_FILE_INIT;
+    moe_model *m = NULL;
+    assert_true(x && b.n <= sizeof x->data);
+    x->n = b.n;
+    memcpy(x->data, b.p, b.n);
+    bytes_free(&b);
+    mf.length = image_length;
+    mf.read_at = image_read;
+    mf.close = image_close;
+    assert_ok(moe_model_open_file(&m, &mf, x, NULL));
+    const uint64_t n = planned(m, 20000, 1, 64);
+    moe_model_release(m);
+    return n;
+}
+
+/* A number p leaves every p-th layer without a window; the golden tests have an array. */
+static void a_pattern_by_number(void **state)
+{
+    (void)state;
+    const uint64_t none = planned_tiny(0, 0), both_layers = planned_tiny(100, 0);
+    assert_true(both_layers < none / 4);
+    assert_int_equal(planned_tiny(0, 2), none);
+    assert_int_equal(planned_tiny(100, 1), none);
+    assert_int_equal(planned_tiny(100, 3), both_layers);
+    const uint64_t one = planned_tiny(100, 2), middle = (none + both_layers) / 2;
+    assert_true(one > middle - middle / 10 && one < middle + middle / 10);
 }
 
 static void same_last(const moe_session *s, const moe_session *t)
@@ -410,6 +445,7 @@ int main(void)
         cmocka_unit_test(the_same_bits_for_any_split),
         cmocka_unit_test(a_window_that_is_never_full_is_none),
         cmocka_unit_test(windows_take_less),
+        cmocka_unit_test(a_pattern_by_number),
         cmocka_unit_test(a_thrifty_cache_gives_the_same),
         cmocka_unit_test(windows_of_many_sequences),
         cmocka_unit_test(saved_windows),

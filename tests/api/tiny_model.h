@@ -64,6 +64,7 @@ typedef struct tiny_fault {
     uint32_t top_k; /* 0 = 2 */
     /* not faults: routers of other kinds */
     uint32_t gating, n_groups, top_groups, n_null; /* keys; n_null adds rows to the router */
+    uint32_t window, period;                       /* keys of sliding windows */
     int logit_bias, select_bias;                   /* tensors [TINY_EXPERTS] */
 } tiny_fault;
 
@@ -126,6 +127,8 @@ static inline void tiny_put_keys(bytes *b, const tiny_fault *f, uint64_t *n)
         {"expert_group_count", f->n_groups},
         {"expert_group_used_count", f->top_groups},
         {"expert_null_count", f->n_null},
+        {"attention.sliding_window", f->window},
+        {"attention.sliding_window_pattern", f->period},
     };
     char name[64];
     const float eps = 1e-6f;
