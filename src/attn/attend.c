@@ -62,7 +62,7 @@ size_t moe__attn_scratch(const moe__kv *kv, const moe__hparams *h, uint32_t n_ro
 }
 
 /* One KV head of a tile. Query k is head k % group of row k / group. */
-typedef struct job {
+typedef struct attn_job {
     const moe__attn *a;
     const moe__kernels *k;
     const moe__attn_tile *t;
@@ -71,12 +71,12 @@ typedef struct job {
     uint32_t group, n_q, dim; /* dim of values */
     size_t row, q_bytes;      /* floats of a row of sums, bytes of a query */
     room r;
-} job;
+} attn_job;
 
 /* ---- a chunk ---- */
 
 /* Positions of page p of chunk c that query k sees. */
-static uint32_t sees(const job *j, uint32_t k, uint32_t c, uint32_t p)
+static uint32_t sees(const attn_job *j, uint32_t k, uint32_t c, uint32_t p)
 {
     const uint32_t n = j->a->place[j->t->first + k / j->group].pos + 1,
                    first = c * MOE_ATTN_CHUNK + p * MOE_KV_PAGE;
@@ -84,25 +84,25 @@ static uint32_t sees(const job *j, uint32_t k, uint32_t c, uint32_t p)
 }
 
 /* First position that query k sees: none lies further back than the layer's window. */
-static uint32_t sees_from(const job *j, uint32_t k)
+static uint32_t sees_from(const attn_job *j, uint32_t k)
 {
     return moe__kv_sees_from(j->kv, j->window, j->seq, j->a->place[j->t->first + k / j->group].pos);
 }
 
-static uint32_t page_at(const job *j, uint32_t c, uint32_t p)
+static uint32_t page_at(const attn_job *j, uint32_t c, uint32_t p)
 {
     return j->kv->table[(size_t)j->seq * j->kv->n_slots + c * PAGES + p];
 }
 
 /* Later rows see more: of the queries k .. end-1 the first that sees page p. */
-static uint32_t first_that_sees(const job *j, uint32_t k, uint32_t end, uint32_t c, uint32_t p)
+static uint32_t first_that_sees(const attn_job *j, uint32_t k, uint32_t end, uint32_t c, uint32_t p)
 {
     while (k < end && !sees(j, k, c, p)) k += j->group - k % j->group;
     return k < end ? k : end;
 }
 
 /* Later rows begin later: of the queries k .. end-1 the first whose window is past page p. */
-static uint32_t first_past(const job *j, uint32_t k, uint32_t end, uint32_t c, uint32_t p)
+static uint32_t first_past(const attn_job *j, uint32_t k, uint32_t end, uint32_t c, uint32_t p)
 {
     const uint32_t next = c * MOE_ATTN_CHUNK + (p + 1) * MOE_KV_PAGE;
     if (!j->window) return end; /* then nothing is gone either */
@@ -111,13 +111,13 @@ static uint32_t first_past(const job *j, uint32_t k, uint32_t end, uint32_t c, u
 }
 
 /* Of a chunk's scores those before the window count for nothing. */
-static void hide(const job *j, uint32_t k, uint32_t c, float *score)
+static void hide(const attn_job *j, uint32_t k, uint32_t c, float *score)
 {
     const uint32_t first = c * MOE_ATTN_CHUNK, from = sees_from(j, k);
     for (uint32_t i = 0; first + i < from; i++) score[i] = -INFINITY;
 }
 
-static void page_scores(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end)
+static void page_scores(const attn_job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end)
 {
     const moe__kv *kv = j->kv;
     const uint32_t page = page_at(j, c, p);
@@ -140,7 +140,7 @@ static void page_scores(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint3
     }
 }
 
-static void sum_values(const job *j, const moe__attn_av *args)
+static void sum_values(const attn_job *j, const moe__attn_av *args)
 {
     switch (j->kv->type_v) {
     case MOE_TYPE_F32: j->k->attn_av_f32(args); break;
@@ -152,7 +152,7 @@ static void sum_values(const job *j, const moe__attn_av *args)
 }
 
 /* Weights behind a row's own position are zeros: all rows take the page together. */
-static void page_values_quantised(const job *j, uint32_t c, uint32_t p, uint32_t k, uint32_t end,
+static void page_values_quantised(const attn_job *j, uint32_t c, uint32_t p, uint32_t k, uint32_t end,
                                   moe__attn_av *args, const float *score)
 {
     uint32_t n[SUB_QUERIES];
@@ -176,7 +176,7 @@ static void page_values_quantised(const job *j, uint32_t c, uint32_t p, uint32_t
 
 /* What all rows see they take together; the rest of each, which may lie behind the others' positions, alone.
  */
-static void page_values_float(const job *j, uint32_t c, uint32_t p, uint32_t k, uint32_t end,
+static void page_values_float(const attn_job *j, uint32_t c, uint32_t p, uint32_t k, uint32_t end,
                               moe__attn_av *args, const float *score)
 {
     const size_t common = sees(j, k, c, p), bytes = j->dim * (j->kv->type_v == MOE_TYPE_F32 ? 4u : 2u);
@@ -198,7 +198,7 @@ static void page_values_float(const job *j, uint32_t c, uint32_t p, uint32_t k, 
     }
 }
 
-static void page_values(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end,
+static void page_values(const attn_job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end,
                         float *rows)
 {
     const moe__kv *kv = j->kv;
@@ -218,7 +218,7 @@ static void page_values(const job *j, uint32_t c, uint32_t p, uint32_t k0, uint3
 }
 
 /* Rows of sums of queries k0 .. end-1 over chunk c. Those that see any of it are *begin .. *past-1. */
-static void do_chunk(const job *j, uint32_t c, uint32_t k0, uint32_t end, float *rows, uint32_t *begin,
+static void do_chunk(const attn_job *j, uint32_t c, uint32_t k0, uint32_t end, float *rows, uint32_t *begin,
                      uint32_t *past)
 {
     const uint32_t at = (uint32_t)j->row - 16;
@@ -246,7 +246,7 @@ static void do_chunk(const job *j, uint32_t c, uint32_t k0, uint32_t end, float 
 /* ---- running softmax ---- */
 
 /* Adds a later chunk to what is there: both sides are brought to the larger maximum. */
-static void merge(const job *j, float *acc, const float *part)
+static void merge(const attn_job *j, float *acc, const float *part)
 {
     const size_t at = j->row - 16;
     const float top = part[at] > acc[at] ? part[at] : acc[at];
@@ -259,7 +259,7 @@ static void merge(const job *j, float *acc, const float *part)
     acc[at] = top;
 }
 
-static void finish_row(const job *j, uint32_t k, const float *acc, float *out)
+static void finish_row(const attn_job *j, uint32_t k, const float *acc, float *out)
 {
     const uint32_t n_heads = j->a->m->hp.n_heads;
     float *y =
@@ -269,7 +269,7 @@ static void finish_row(const job *j, uint32_t k, const float *acc, float *out)
 }
 
 /* Chunk c's sums of query i join what is there, or are the first. */
-static void join(const job *j, uint32_t i, uint32_t c, float *acc, const float *part)
+static void join(const attn_job *j, uint32_t i, uint32_t c, float *acc, const float *part)
 {
     if (sees_from(j, i) / MOE_ATTN_CHUNK == c)
         memcpy(acc, part, j->row * sizeof *acc);
@@ -278,7 +278,7 @@ static void join(const job *j, uint32_t i, uint32_t c, float *acc, const float *
 }
 
 /* All chunks of the tile. */
-static void whole_item(const job *j, float *out)
+static void whole_item(const attn_job *j, float *out)
 {
     uint32_t begin, past;
     for (uint32_t c = sees_from(j, 0) / MOE_ATTN_CHUNK; c < j->t->n_chunks; c++)
@@ -293,12 +293,12 @@ static void whole_item(const job *j, float *out)
 }
 
 /* Where the results of chunk c are kept, [n_q] rows. */
-static float *kept(const job *j, uint32_t c)
+static float *kept(const attn_job *j, uint32_t c)
 {
     return j->a->part + (j->t->part + ((size_t)c * j->kv->n_heads + j->head) * j->n_q) * j->row;
 }
 
-static void merge_kept(const job *j, float *out)
+static void merge_kept(const attn_job *j, float *out)
 {
     for (uint32_t k = 0; k < j->n_q; k++) {
         const uint32_t first = sees_from(j, k) / MOE_ATTN_CHUNK;
@@ -310,7 +310,7 @@ static void merge_kept(const job *j, float *out)
 }
 
 /* Some chunks of the tile; the last one to finish merges all. */
-static void cut_item(const job *j, uint32_t span, float *out)
+static void cut_item(const attn_job *j, uint32_t span, float *out)
 {
     const uint32_t first = span * j->a->span, left = j->t->n_chunks - first,
                    end = left < j->a->span ? j->t->n_chunks : first + j->a->span;
@@ -328,7 +328,7 @@ static void cut_item(const job *j, uint32_t span, float *out)
 /* ---- items ---- */
 
 /* Queries of the tile's rows for this KV head, side by side. */
-static void gather_queries(const job *j)
+static void gather_queries(const attn_job *j)
 {
     const moe__hparams *h = &j->a->m->hp;
     for (uint32_t k = 0; k < j->n_q; k++) {
@@ -363,7 +363,7 @@ void moe__attn_item(const moe__attn *a, uint32_t layer, size_t item, float *out,
     const moe__hparams *h = &a->m->hp;
     uint32_t head, span;
     const moe__attn_tile *t = find_item(a, item, &head, &span);
-    job j = {.a = a,
+    attn_job j = {.a = a,
              .k = &a->m->k,
              .t = t,
              .kv = moe__attn_kv(a, layer),

@@ -39,7 +39,7 @@ static void finish(const moe__attn *a, float *x, uint32_t n_heads, const float *
     }
 }
 
-static void prepare_row(const moe__attn *a, uint32_t layer, size_t i)
+static void prepare_attn_row(const moe__attn *a, uint32_t layer, size_t i)
 {
     const moe__hparams *h = &a->m->hp;
     const moe__layer *l = &a->m->layers[layer];
@@ -62,7 +62,7 @@ static void prepare_row(const moe__attn *a, uint32_t layer, size_t i)
 
 void moe__attn_prepare(const moe__attn *a, uint32_t layer, size_t i)
 {
-    for (size_t row = a->run[i]; row < a->run[i + 1]; row++) prepare_row(a, layer, row);
+    for (size_t row = a->run[i]; row < a->run[i + 1]; row++) prepare_attn_row(a, layer, row);
 }
 
 /* ---- sharing out ---- */

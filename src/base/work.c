@@ -4,7 +4,7 @@
 
 static int is_solo(const moe__tail *t) { return t->n <= MOE_WORK_SOLO; }
 
-static void drop(moe__worker *w, uint32_t n)
+static void drop_tails(moe__worker *w, uint32_t n)
 {
     for (uint32_t i = n; i < w->n_tails; i++) w->tail[i - n] = w->tail[i];
     w->n_tails -= n;
@@ -33,7 +33,7 @@ static void meet(moe__worker *w)
     moe__barrier_wait_then(w->member, s.n ? run_solo : NULL, &s);
     w->phase++;
     w->open = 0;
-    drop(w, s.n);
+    drop_tails(w, s.n);
 }
 
 /* Moves jobs that may wait behind the first run of larger ones. Returns how many tails that run has. */
@@ -61,7 +61,7 @@ static void share_rows(moe__worker *w)
     const size_t n_rows = w->tail[0].n;
     for (size_t i; (i = moe__chunks_take(&w->work->chunks[w->phase % 3])) < n_rows;)
         for (uint32_t t = 0; t < n; t++) w->tail[t].fn(w, w->tail[t].arg, w->tail[t].what, i);
-    drop(w, n);
+    drop_tails(w, n);
     w->open = 1;
 }
 

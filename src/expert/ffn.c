@@ -74,7 +74,7 @@ static void pack_slots(moe__worker *w, void *arg, const void *what, size_t i)
     for (i = 0; i < ((const moe__ffn *)what)->n_slots; i++) pack_slot(w, arg, what, i);
 }
 
-static uint32_t step_of(const moe__worker *w, const moe__ffn *f, const moe__matrix *m)
+static uint32_t item_rows(const moe__worker *w, const moe__ffn *f, const moe__matrix *m)
 {
     return moe__rows_per_item(m, f->n_jobs, w->member->n);
 }
@@ -82,12 +82,12 @@ static uint32_t step_of(const moe__worker *w, const moe__ffn *f, const moe__matr
 void moe__ffn_run(moe__worker *w, const moe__ffn *f, float *exact)
 {
     moe__work_settle(w); /* *f is filled in */
-    share(w, f, f->gate->n_out, step_of(w, f, f->gate), gate_up, exact);
+    share(w, f, f->gate->n_out, item_rows(w, f, f->gate), gate_up, exact);
     if (f->mid_formats & ~MOE_ACT_BIT(MOE_ACT_F32)) {
         if ((size_t)f->n_slots * f->mid.width <= SOLO_FLOATS)
             moe__work_once(w, pack_slots, NULL, f, 0);
         else
             moe__work_after(w, pack_slot, NULL, f, f->n_slots);
     }
-    share(w, f, f->down->n_out, step_of(w, f, f->down), down, exact);
+    share(w, f, f->down->n_out, item_rows(w, f, f->down), down, exact);
 }

@@ -143,7 +143,7 @@ static void op_linear(moe_session *s, moe__worker *w, const moe__run_step *step)
     if (bias(s, step)) each_row(s, w, step, bias_row);
 }
 
-static void add_row(moe__worker *w, void *arg, const void *what, size_t i)
+static void residual_row(moe__worker *w, void *arg, const void *what, size_t i)
 {
     const moe_session *s = arg;
     const moe__run_step *step = what;
@@ -157,7 +157,7 @@ static void add_row(moe__worker *w, void *arg, const void *what, size_t i)
 
 static void op_add(moe_session *s, moe__worker *w, const moe__run_step *step)
 {
-    each_row(s, w, step, add_row);
+    each_row(s, w, step, residual_row);
 }
 
 static const moe__op_fn op_table[N_OPS] = {
