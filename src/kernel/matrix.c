@@ -61,9 +61,10 @@ void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t fi
     }
 }
 
-/* An item takes 0.5 to 10 microseconds of reading; four for each member leave little to wait for. */
+/* An item takes 0.5 to 20 microseconds of reading; four for each member leave little to wait for. Tile products
+ * (x86/amx256.inl) turn their columns once for up to 128 rows. */
 #define ITEM_BYTES_MIN   8192u
-#define ITEM_BYTES_MAX   65536u
+#define ITEM_BYTES_MAX   131072u
 #define ITEMS_PER_MEMBER 4u
 
 uint32_t moe__rows_per_item(const moe__matrix *w, size_t n_matrices, uint32_t n_members)

@@ -12,10 +12,13 @@
 #ifndef MOE_KERNEL_X86_AMX_H
 #define MOE_KERNEL_X86_AMX_H
 
-#include <stdint.h>
+#include "kernel/kernel.h"
+#include "kernel/x86/vint.h"
 
-#define AMX_LOAD(t, p) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"(p), "r"((size_t)64) : "memory")
-#define AMX_STORE(t, p)                                                                                      \
+#define AMX_LOAD_AT(t, p, stride) \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"(p), "r"((size_t)(stride)) : "memory")
+#define AMX_LOAD(t, p) AMX_LOAD_AT(t, p, 64)
+#define AMX_STORE(t, p) \
     __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(p), "r"((size_t)64) : "memory")
 #define AMX_ZERO(t) __asm__ volatile("tilezero %%tmm" #t ::)
 /* C += A x B: unsigned or signed weights with signed activations; bf16. */
@@ -40,5 +43,31 @@ static inline void amx_begin(size_t a_bytes)
     __asm__ volatile("ldtilecfg %0" ::"m"(c));
 }
 static inline void amx_end(void) { __asm__ volatile("tilerelease" ::); }
+
+/*
+ * The results of 16 rows from r0 on with n_tiles tiles of 16 columns from c0 on, which stand one row after
+ * the other in each tile: acc, or acc + sign * accm.
+ */
+ALWAYS_INLINE void amx_results(const moe__gemm *g, float (*acc)[16][16], float (*accm)[16][16],
+                               const int sign, size_t n_tiles, size_t r0, size_t c0)
+{
+    const size_t n_rows = g->n_rows - r0 < 16 ? g->n_rows - r0 : 16, left = g->n_cols - c0;
+    for (size_t c = 0; c < 16 * n_tiles && c < left; c += 4) {
+        const uint8_t *rows[16];
+        vi v[4], m[4] = {vi_zero(), vi_zero(), vi_zero(), vi_zero()};
+        for (size_t i = 0; i < 16; i++) rows[i] = (const uint8_t *)acc[c / 16][i];
+        vi_rows16(rows, 4 * (c % 16), v);
+        if (accm) {
+            for (size_t i = 0; i < 16; i++) rows[i] = (const uint8_t *)accm[c / 16][i];
+            vi_rows16(rows, 4 * (c % 16), m);
+        }
+        for (size_t i = 0; i < 4 && c + i < left; i++) {
+            vf y = _mm512_castsi512_ps(v[i]);
+            if (accm && sign < 0) y = vf_sub(y, _mm512_castsi512_ps(m[i]));
+            if (accm && sign > 0) y = vf_add(y, _mm512_castsi512_ps(m[i]));
+            vf_store_n(g->y + (c0 + c + i) * g->ldy + r0, y, n_rows);
+        }
+    }
+}
 
 #endif

@@ -52,7 +52,7 @@ typedef struct amx_sums {
 
 /* What a call needs: about 100 KiB on the stack. */
 typedef struct amx_pass {
-    amx_columns x[AMX_TILES];
+    _Alignas(64) amx_columns x[AMX_TILES]; /* a row of a tile is a cache line */
     amx_weights w;
     amx_sums c;
     float acc[AMX_BLOCKS][AMX_TILES][16][16], accm[AMX_BLOCKS][AMX_TILES][16][16];
@@ -276,29 +276,6 @@ ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first,
     }
 }
 
-/* The results of row block r, which begins at row r0, turned back to columns c0 .. */
-ALWAYS_INLINE void amx_results(amx_pass *p, const moe__gemm *g, size_t r, size_t r0, size_t c0,
-                               const int mode)
-{
-    const size_t n_rows = g->n_rows - r0 < 16 ? g->n_rows - r0 : 16, left = g->n_cols - c0;
-    for (size_t c = 0; c < 16 * p->n_tiles && c < left; c += 4) {
-        float(*acc)[16] = p->acc[r][c / 16], (*accm)[16] = p->accm[r][c / 16];
-        const uint8_t *rows[16];
-        vi v[4], m[4];
-        for (size_t i = 0; i < 16; i++) rows[i] = (const uint8_t *)acc[i];
-        vi_rows16(rows, 4 * (c % 16), v);
-        if (AMX_HAS_MIN(mode)) {
-            for (size_t i = 0; i < 16; i++) rows[i] = (const uint8_t *)accm[i];
-            vi_rows16(rows, 4 * (c % 16), m);
-        }
-        for (size_t i = 0; i < 4 && c + i < left; i++) {
-            vf y = _mm512_castsi512_ps(v[i]);
-            if (AMX_HAS_MIN(mode)) y = vf_sub(y, _mm512_castsi512_ps(m[i]));
-            vf_store_n(g->y + (c0 + c + i) * g->ldy + r0, y, n_rows);
-        }
-    }
-}
-
 /* The rows p->rows, the first of which is r0, with the columns of a pass. */
 ALWAYS_INLINE void amx_rows(amx_pass *p, const moe__gemm *g, size_t r0, size_t c0, const int mode)
 {
@@ -316,7 +293,8 @@ ALWAYS_INLINE void amx_rows(amx_pass *p, const moe__gemm *g, size_t r0, size_t c
             amx_add(p, r, t, 1, b == 0, mode);
         }
     }
-    for (size_t r = 0; r < p->n_blocks; r++) amx_results(p, g, r, r0 + 16 * r, c0, mode);
+    for (size_t r = 0; r < p->n_blocks; r++)
+        amx_results(g, p->acc[r], AMX_HAS_MIN(mode) ? p->accm[r] : NULL, -1, p->n_tiles, r0 + 16 * r, c0);
 }
 
 /* The numbers 0 .. 63 as bf16. */

@@ -16,7 +16,9 @@
     X(isa, attn_av_q8_0) X(isa, attn_av_q4_0)
 
 #define MOE_AMX_KERNELS(X, isa) \
-    X(isa, gemm_q2_k) X(isa, gemm_q3_k) X(isa, gemm_q4_k) X(isa, gemm_q5_k) X(isa, gemm_q6_k) X(isa, gemm_iq4_xs) \
+    X(isa, gemm_q4_0) X(isa, gemm_q4_1) X(isa, gemm_q5_0) X(isa, gemm_q5_1) X(isa, gemm_q8_0) \
+    X(isa, gemm_iq4_nl) X(isa, gemm_mxfp4) X(isa, gemm_q2_k) X(isa, gemm_q3_k) X(isa, gemm_q4_k) \
+    X(isa, gemm_q5_k) X(isa, gemm_q6_k) X(isa, gemm_iq4_xs) \
     X(isa, attn_qk_q8_0) X(isa, attn_qk_q4_0) X(isa, attn_av_q8_0) X(isa, attn_av_q4_0)
 
 #define MOE_KERNEL(name, ret, args, doc) \
