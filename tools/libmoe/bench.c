@@ -129,20 +129,36 @@ static bool make_ids(struct bench *b, uint32_t n_vocab)
 
 /* -------------------------------------------------------------------------------------------- measurement */
 
+/* Token i of a sequence; sequence 0 has the tokens in order. */
+static moe_token token_of(const struct bench *b, size_t q, size_t i)
+{
+    return b->ids[(i + 37 * q) % b->n_ids];
+}
+
+/* A sequence back at `depth`. Sliding windows that have moved on are evaluated again. */
+static int cut_one(struct bench *b, size_t q, size_t depth)
+{
+    moe_batch batch = MOE_BATCH_INIT;
+    int status = moe_session_seq_truncate(b->session, (moe_seq)q, (moe_pos)depth);
+    if (status != MOE_E_STATE) return status;
+    status = moe_session_seq_truncate(b->session, (moe_seq)q, 0);
+    batch.n_tokens = 1;
+    batch.token = b->row;
+    batch.seq = b->seq + q;
+    for (size_t i = 0; i < depth && status == MOE_OK; i++) {
+        b->row[0] = token_of(b, q, i);
+        status = eval_batch(b->session, &batch);
+    }
+    return status;
+}
+
 static int cut(struct bench *b, size_t depth)
 {
     int status = MOE_OK;
     if (!depth) moe_session_reset(b->session);
     for (size_t q = 0; depth && q < b->n_seq && status == MOE_OK; q++)
-        if (moe_session_seq_len(b->session, (moe_seq)q) > depth)
-            status = moe_session_seq_truncate(b->session, (moe_seq)q, (moe_pos)depth);
+        if (moe_session_seq_len(b->session, (moe_seq)q) > depth) status = cut_one(b, q, depth);
     return status;
-}
-
-/* Token i of a sequence; sequence 0 has the tokens in order. */
-static moe_token token_of(const struct bench *b, size_t q, size_t i)
-{
-    return b->ids[(i + 37 * q) % b->n_ids];
 }
 
 /* Fills sequences 1 .. n_seq-1 up to `depth`, one token of each in a step. */
