@@ -3,7 +3,7 @@
  * Attention of the level amx with quantised keys and values and many queries; ref/attn.c is the definition.
  * One product of tile registers gives the integer sums of 16 queries with 16 positions (or elements of
  * values) over a block of 32: A has the queries' bytes, B the fours of the cache as they stand (Q4_0 unpacked
- * first), C begins with what undoes the offset of stored bytes. Fewer queries go to the level below.
+ * first). Fewer queries go to the level below.
  */
 #include <string.h>
 
@@ -58,35 +58,34 @@ ALWAYS_INLINE const uint8_t *fours(uint8_t buf[512], const uint8_t *p, size_t *s
     return buf;
 }
 
-/* Sums of the product begin here: row r of block b all -offset times the sum of query r's block. */
-typedef struct amx_start {
+/* Sums of 16 queries with 16 lanes. */
+typedef struct amx_sum {
     _Alignas(64) int32_t row[AMX_QUERIES][16];
-} amx_start;
+} amx_sum;
 
-ALWAYS_INLINE void make_start(amx_start *s, const void *q, size_t q_bytes, size_t n, size_t block,
-                              const int offset)
+/* Row r of them less what the offset of stored bytes has added, as floats. */
+ALWAYS_INLINE vf sum_row(const amx_sum *s, size_t r, const moe__act32 *x, const int offset)
 {
-    for (size_t r = 0; r < n; r++)
-        vi_store(s->row[r], vi_bcast_times(&act_row(q, q_bytes, r)[block].sum, -offset));
+    return vf_from(vi_dot16(vi_load(s->row[r]), vi_bcast32(&x->sum), vi_set1_32(-offset & 0xffff)));
 }
 
-/* C = start + A x B. Four products are under way at once: each takes long, their results are not waited for.
+/* C = A x B. Four products are under way at once: each takes long, their results are not waited for.
  */
-#define ATTN_PRODUCT(c, ra, rb, start, pa, sa, pb, sb)                                                       \
+#define ATTN_PRODUCT(c, ra, rb, pa, sa, pb, sb)                                                              \
     do {                                                                                                     \
-        ATTN_LOAD(c, (start)->row, 64);                                                                      \
+        AMX_ZERO(c);                                                                                         \
         ATTN_LOAD(ra, pa, sa);                                                                               \
         ATTN_LOAD(rb, pb, sb);                                                                               \
         ATTN_DOT(c, ra, rb);                                                                                 \
     } while (0)
 
 typedef struct amx_sums {
-    amx_start c[AMX_GROUP];
+    amx_sum c[AMX_GROUP];
 } amx_sums;
 
 /* Sums of nb blocks from b0 on of n queries with one tile of keys. */
-ALWAYS_INLINE void qk_products(amx_sums *sum, const amx_start *start, const moe__attn_qk *a, const void *q,
-                               const uint8_t *k, size_t b0, size_t nb, const int type)
+ALWAYS_INLINE void qk_products(amx_sums *sum, const moe__attn_qk *a, const void *q, const uint8_t *k,
+                               size_t b0, size_t nb, const int type)
 {
     const size_t bytes = MOE_K_TILE * 32 * CELL_BITS(type) / 8;
     const moe__act32 *x = act_row(q, a->q_bytes, 0) + b0;
@@ -97,10 +96,10 @@ ALWAYS_INLINE void qk_products(amx_sums *sum, const amx_start *start, const moe_
         step = 4 * MOE_K_TILE;
         p[b] = fours(buf[b], k + b * bytes, &step, type, 1);
     }
-    ATTN_PRODUCT(0, 4, 6, &start[0], x[0].q, a->q_bytes, p[0], step);
-    if (nb > 1) ATTN_PRODUCT(1, 5, 7, &start[1], x[1].q, a->q_bytes, p[1], step);
-    if (nb > 2) ATTN_PRODUCT(2, 4, 6, &start[2], x[2].q, a->q_bytes, p[2], step);
-    if (nb > 3) ATTN_PRODUCT(3, 5, 7, &start[3], x[3].q, a->q_bytes, p[3], step);
+    ATTN_PRODUCT(0, 4, 6, x[0].q, a->q_bytes, p[0], step);
+    if (nb > 1) ATTN_PRODUCT(1, 5, 7, x[1].q, a->q_bytes, p[1], step);
+    if (nb > 2) ATTN_PRODUCT(2, 4, 6, x[2].q, a->q_bytes, p[2], step);
+    if (nb > 3) ATTN_PRODUCT(3, 5, 7, x[3].q, a->q_bytes, p[3], step);
     AMX_STORE(0, sum->c[0].row);
     if (nb > 1) AMX_STORE(1, sum->c[1].row);
     if (nb > 2) AMX_STORE(2, sum->c[2].row);
@@ -109,7 +108,7 @@ ALWAYS_INLINE void qk_products(amx_sums *sum, const amx_start *start, const moe_
 
 /* Their part of the scores. */
 ALWAYS_INLINE void qk_add(const amx_sums *sum, const moe__attn_qk *a, const void *q, float *s, size_t n,
-                          const uint8_t *tile, size_t b0, const size_t nb)
+                          const uint8_t *tile, size_t b0, const size_t nb, const int type)
 {
     vf d[AMX_GROUP];
     for (size_t b = 0; b < nb; b++)
@@ -119,7 +118,8 @@ ALWAYS_INLINE void qk_add(const amx_sums *sum, const moe__attn_qk *a, const void
         vf acc = b0 ? vf_load(s) : vf_zero();
 #pragma GCC unroll 4
         for (size_t b = 0; b < nb; b++)
-            acc = vf_fma(vf_mul(d[b], vf_set1(x[b].d)), vf_from(vi_load(sum->c[b].row[r])), acc);
+            acc =
+                vf_fma(vf_mul(d[b], vf_set1(x[b].d)), sum_row(&sum->c[b], r, &x[b], CELL_OFFSET(type)), acc);
         vf_store(s, acc);
     }
 }
@@ -130,30 +130,27 @@ ALWAYS_INLINE void qk_sixteen(const moe__attn_qk *a, const void *q, float *s, si
     const size_t n_blocks = a->dim / 32, tile = moe__k_tile_bytes(a->dim, CELL_BITS(type));
     for (size_t b0 = 0; b0 < n_blocks; b0 += AMX_GROUP) {
         const size_t nb = n_blocks - b0 < AMX_GROUP ? n_blocks - b0 : AMX_GROUP;
-        amx_start start[AMX_GROUP];
         amx_sums sum[2];
-        for (size_t b = 0; b < nb; b++) make_start(&start[b], q, a->q_bytes, n, b0 + b, CELL_OFFSET(type));
         for (size_t t = 0; t <= a->n_tiles; t++) {
             const uint8_t *k = (const uint8_t *)a->k + t * tile;
             if (t < a->n_tiles)
-                qk_products(&sum[t & 1], start, a, q,
+                qk_products(&sum[t & 1], a, q,
                             k + moe__k_tile_scales(a->dim) + b0 * MOE_K_TILE * 32 * CELL_BITS(type) / 8, b0,
                             nb, type);
             if (t == 0) continue;
             if (nb == AMX_GROUP)
-                qk_add(&sum[~t & 1], a, q, s + (t - 1) * MOE_K_TILE, n, k - tile, b0, AMX_GROUP);
+                qk_add(&sum[~t & 1], a, q, s + (t - 1) * MOE_K_TILE, n, k - tile, b0, AMX_GROUP, type);
             else
-                qk_add(&sum[~t & 1], a, q, s + (t - 1) * MOE_K_TILE, n, k - tile, b0, nb);
+                qk_add(&sum[~t & 1], a, q, s + (t - 1) * MOE_K_TILE, n, k - tile, b0, nb, type);
         }
     }
 }
 
 /* Sums of blocks `at` and at + 1 of weights (the second one if two) with their 32 elements each. */
-ALWAYS_INLINE void av_products(amx_sums *sum, const moe__attn_av *a, const void *w, size_t n, size_t at,
+ALWAYS_INLINE void av_products(amx_sums *sum, const moe__attn_av *a, const void *w, size_t at,
                                const uint8_t *v, const int two, const int type)
 {
     const moe__act32 *x = act_row(w, a->p_bytes, 0) + at;
-    amx_start start[2];
     _Alignas(64) uint8_t buf[AMX_GROUP][512];
     const uint8_t *p[AMX_GROUP];
     size_t step = 0;
@@ -161,13 +158,11 @@ ALWAYS_INLINE void av_products(amx_sums *sum, const moe__attn_av *a, const void 
         step = 4 * a->dim;
         p[h] = fours(buf[h], v + 64 * h, &step, type, 0);
     }
-    make_start(&start[0], w, a->p_bytes, n, at, CELL_OFFSET(type));
-    ATTN_PRODUCT(0, 4, 6, &start[0], x[0].q, a->p_bytes, p[0], step);
-    ATTN_PRODUCT(1, 4, 7, &start[0], x[0].q, a->p_bytes, p[1], step);
+    ATTN_PRODUCT(0, 4, 6, x[0].q, a->p_bytes, p[0], step);
+    ATTN_PRODUCT(1, 4, 7, x[0].q, a->p_bytes, p[1], step);
     if (two) {
-        make_start(&start[1], w, a->p_bytes, n, at + 1, CELL_OFFSET(type));
-        ATTN_PRODUCT(2, 5, 6, &start[1], x[1].q, a->p_bytes, p[2], step);
-        ATTN_PRODUCT(3, 5, 7, &start[1], x[1].q, a->p_bytes, p[3], step);
+        ATTN_PRODUCT(2, 5, 6, x[1].q, a->p_bytes, p[2], step);
+        ATTN_PRODUCT(3, 5, 7, x[1].q, a->p_bytes, p[3], step);
     }
     AMX_STORE(0, sum->c[0].row);
     AMX_STORE(1, sum->c[1].row);
@@ -177,13 +172,14 @@ ALWAYS_INLINE void av_products(amx_sums *sum, const moe__attn_av *a, const void 
 }
 
 ALWAYS_INLINE void av_add(const amx_sums *sum, const moe__attn_av *a, const void *w, float *y, size_t n,
-                          size_t at, const int two)
+                          size_t at, const int two, const int type)
 {
     for (size_t r = 0; r < n; r++, y += a->ldy) {
         const moe__act32 *x = act_row(w, a->p_bytes, r) + at;
         for (int h = 0; h < (two ? 4 : 2); h++)
             vf_store(y + 16 * h,
-                     vf_fma(vf_set1(x[h / 2].d), vf_from(vi_load(sum->c[h].row[r])), vf_load(y + 16 * h)));
+                     vf_fma(vf_set1(x[h / 2].d), sum_row(&sum->c[h], r, &x[h / 2], CELL_OFFSET(type)),
+                            vf_load(y + 16 * h)));
     }
 }
 
@@ -200,17 +196,17 @@ ALWAYS_INLINE void av_sixteen(const moe__attn_av *a, const void *w, float *y, si
             const int two_before = b_before + 1 < n_blocks;
             at = t * n_blocks + b;
             if (b + 1 < n_blocks)
-                av_products(&sum[turn & 1], a, w, n, at, v + 128 * b, 1, type);
+                av_products(&sum[turn & 1], a, w, at, v + 128 * b, 1, type);
             else
-                av_products(&sum[turn & 1], a, w, n, at, v + 128 * b, 0, type);
+                av_products(&sum[turn & 1], a, w, at, v + 128 * b, 0, type);
             if (turn && two_before)
-                av_add(&sum[~turn & 1], a, w, y + 32 * b_before, n, before, 1);
+                av_add(&sum[~turn & 1], a, w, y + 32 * b_before, n, before, 1, type);
             else if (turn)
-                av_add(&sum[~turn & 1], a, w, y + 32 * b_before, n, before, 0);
+                av_add(&sum[~turn & 1], a, w, y + 32 * b_before, n, before, 0, type);
             b_before = b;
         }
     }
-    av_add(&sum[~turn & 1], a, w, y + 32 * b_before, n, at, b_before + 1 < n_blocks);
+    av_add(&sum[~turn & 1], a, w, y + 32 * b_before, n, at, b_before + 1 < n_blocks, type);
 }
 
 #define ATTN_AMX(name, type)                                                                                 \
