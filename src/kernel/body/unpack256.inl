@@ -67,6 +67,7 @@ ALWAYS_INLINE void unpack_q5_k(tile256 *t, const uint8_t *const *row, size_t off
     unpack_scale_min(t, s);
     vi_weights16(row, off + offsetof(moe__q5_k, qh), h);
     vi_weights16(row, off + offsetof(moe__q5_k, qh) + 16, h + 4);
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
         vi v[4], *q = t->q + i / 2 * 16 + i % 2 * 4;
         vi_weights16(row, off + offsetof(moe__q5_k, qs) + 16 * (size_t)i, v);
