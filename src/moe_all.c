@@ -76,6 +76,7 @@
 #include "kernel/select.c"
 #include "kernel/ref/act.c"
 #include "kernel/ref/attn.c"
+#include "kernel/ref/double.c"
 #include "kernel/ref/gemm_f.c"
 #include "kernel/ref/gemm_q.c"
 #include "kernel/ref/row.c"

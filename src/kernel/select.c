@@ -145,6 +145,13 @@ int moe__kernels_init(moe__kernels *k, const char *isa_max)
     return MOE_OK;
 }
 
+void moe__kernels_init_rows(moe__kernels *k)
+{
+    const uint32_t cpu = moe__cpu_flags() & ~MOE_CPU_AMX;
+    for (size_t i = 0; i < N_LEVELS; i++)
+        if (usable(&levels[i], cpu)) levels[i].init(k);
+}
+
 const char *moe__kernel_name(size_t i)
 {
     static const char *const names[MOE_N_KERNELS] = {
