@@ -191,6 +191,7 @@
 #include "sample/logprob.c"
 #include "sample/mix.c"
 #include "sample/named.c"
+#include "sample/order.c"
 #include "sample/penalty.c"
 #include "sample/pick.c"
 #include "sample/rank.c"

@@ -4,6 +4,7 @@
  */
 #include "base/opts.h"
 #include "base/status.h"
+#include "run/session.h"
 #include "sample/sampler.h"
 
 int moe_sampler_create(moe_sampler **out, const moe_allocator *a)
@@ -122,7 +123,7 @@ int moe_session_logprobs(const moe_session *s, size_t row, size_t k, moe_token *
     MOE_ARG(k == 0 || (ids != NULL && logprob != NULL));
     MOE_TRY(moe_session_logits(s, row, &logits, &n));
     if (k > n) return MOE_FAIL(RANGE, "moe_session_logprobs: k is %zu, the vocabulary has %zu tokens", k, n);
-    return moe__logprob_top(logits, n, k, ids, logprob);
+    return moe__logprob_top(&s->m->k, logits, n, k, ids, logprob);
 }
 
 int moe_session_logprob(const moe_session *s, size_t row, moe_token id, float *logprob)
@@ -134,5 +135,5 @@ int moe_session_logprob(const moe_session *s, size_t row, moe_token id, float *l
     MOE_TRY(moe_session_logits(s, row, &logits, &n));
     if (id < 0 || (size_t)id >= n)
         return MOE_FAIL(RANGE, "moe_session_logprob: token %d, the vocabulary has %zu", (int)id, n);
-    return moe__logprob_of(logits, n, id, logprob);
+    return moe__logprob_of(&s->m->k, logits, n, id, logprob);
 }

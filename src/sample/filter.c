@@ -3,6 +3,8 @@
  * Stages that drop candidates: top-k, top-p, min-p, typical, top-n-sigma, XTC. Each keeps at least one.
  * Formulas and papers: docs/sampling.md.
  */
+#include <float.h>
+
 #include "base/mathx.h"
 #include "base/status.h"
 #include "sample/sampler.h"
@@ -10,6 +12,9 @@
 /* First guess of how many candidates hold the wanted probability; it grows by GROWTH until they do. */
 #define PREFIX 256u
 #define GROWTH 8u
+#define MANY 1024u /* candidates from which a table is worth while: below, heaps are as fast */
+#define N_STEPS 1024u
+#define STEPS_PER_NAT 32.0f
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -28,9 +33,10 @@ static int keep_from(moe_sampler *s, moe_candidates *c, double logit, size_t at_
     if (n < at_least) return keep_best(s, c, smaller(at_least, c->n));
     n = 0;
     for (size_t i = 0; i < c->n; i++) {
-        if (!(c->logit[i] >= logit)) continue;
+        const int keep = c->logit[i] >= logit; /* others are overwritten: no branch to mispredict */
         c->id[n] = c->id[i];
-        c->logit[n++] = c->logit[i];
+        c->logit[n] = c->logit[i];
+        n += (size_t)keep;
     }
     c->n = n;
     return MOE_OK;
@@ -53,12 +59,60 @@ static size_t prefix_of(const moe__rank *r, size_t k, double p, double max, doub
     return k + 1;
 }
 
+/*
+ * A logit such that the candidates from it on hold a total weight of `goal`, as near as a table of weights by distance
+ * from the best tells; only how much is sorted depends on it, not the result.
+ */
+static float logit_of_mass(const moe_sampler *s, const moe_candidates *c, double goal, double max)
+{
+    double mass[N_STEPS] = {0}, sum = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        const float step = ((float)max - c->logit[i]) * STEPS_PER_NAT;
+        mass[step < N_STEPS - 1 ? (size_t)step : N_STEPS - 1] += s->weight[i];
+    }
+    for (size_t i = 0; i < N_STEPS - 1; i++) {
+        sum += mass[i];
+        /* Sums in another order may differ a little; and a little more is cheap. */
+        if (sum >= goal * (1 + 1e-9)) return (float)(max - ((double)i + 1.01) / STEPS_PER_NAT);
+    }
+    return -FLT_MAX;
+}
+
+/* As prefix_of, of places. */
+static size_t places_of(const moe_sampler *s, const uint64_t *order, size_t k, double goal)
+{
+    double mass = 0;
+    for (size_t i = 0; i < k; i++) {
+        mass += s->weight[(uint32_t)order[i]];
+        if (mass >= goal) return i + 1;
+    }
+    return k + 1;
+}
+
+/* Top-p among many: nearly no more is sorted than is kept. 0: nothing was done, another way must serve. */
+static int top_p_of_many(moe_sampler *s, moe_candidates *c, double goal, double max, size_t at_least)
+{
+    float from = logit_of_mass(s, c, goal, max);
+    for (;; from = -FLT_MAX) {
+        size_t k;
+        const uint64_t *order = moe__order_from(s, c, from, &k);
+        if (!order) return 0;
+        size_t need = places_of(s, order, k, goal);
+        if (need < at_least) need = at_least;
+        need = smaller(need, c->n);
+        if (need > k) continue;
+        moe__order_keep(s, c, order, need);
+        return 1;
+    }
+}
+
 int moe__stage_top_p(moe_sampler *s, moe__stage *st, moe_candidates *c)
 {
     const double p = st->spec.a;
     if (p >= 1) return MOE_OK;
     double max;
     const double sum = moe__weights(s, c, &max);
+    if (!c->sorted && c->n >= MANY && top_p_of_many(s, c, p * sum, max, (size_t)st->spec.n)) return MOE_OK;
     for (size_t k = smaller(PREFIX, c->n);; k = smaller(k * GROWTH, c->n)) {
         moe__rank_best(s, c, k);
         size_t need = prefix_of(s->rank, k, p, max, sum);

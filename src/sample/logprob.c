@@ -10,16 +10,13 @@
 #include "base/status.h"
 #include "sample/sampler.h"
 
-static int log_sum(const float *x, size_t n, double *max, double *out)
+static int log_sum(const moe__kernels *k, const float *x, size_t n, double *max, double *out)
 {
-    double sum = 0;
     *max = -INFINITY;
     for (size_t i = 0; i < n; i++)
         if (isfinite(x[i]) && x[i] > *max) *max = x[i];
     if (*max == -INFINITY) return MOE_FAIL(NUMERIC, "log-probabilities: none of the %zu logits is finite", n);
-    for (size_t i = 0; i < n; i++)
-        if (isfinite(x[i])) sum += moe__math_exp(x[i] - *max);
-    *out = moe__math_log(sum);
+    *out = moe__math_log(moe__exp_sum(k, x, n, *max));
     return MOE_OK;
 }
 
@@ -44,10 +41,10 @@ static void sink_pair(moe_token *id, float *x, size_t n, size_t i)
     }
 }
 
-int moe__logprob_top(const float *logits, size_t n, size_t k, moe_token *ids, float *logprob)
+int moe__logprob_top(const moe__kernels *kn, const float *logits, size_t n, size_t k, moe_token *ids, float *logprob)
 {
-    double max, sum;
-    MOE_TRY(log_sum(logits, n, &max, &sum));
+    double max, sum = 0;
+    MOE_TRY(log_sum(kn, logits, n, &max, &sum));
     if (k == 0) return MOE_OK;
     for (size_t i = 0; i < k; i++) {
         ids[i] = (moe_token)i;
@@ -73,10 +70,10 @@ int moe__logprob_top(const float *logits, size_t n, size_t k, moe_token *ids, fl
     return MOE_OK;
 }
 
-int moe__logprob_of(const float *logits, size_t n, moe_token id, float *logprob)
+int moe__logprob_of(const moe__kernels *kn, const float *logits, size_t n, moe_token id, float *logprob)
 {
-    double max, sum;
-    MOE_TRY(log_sum(logits, n, &max, &sum));
+    double max, sum = 0;
+    MOE_TRY(log_sum(kn, logits, n, &max, &sum));
     *logprob = (float)((value_of(logits[id]) - max) - sum);
     return MOE_OK;
 }

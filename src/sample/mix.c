@@ -9,6 +9,8 @@
 #include "base/status.h"
 #include "sample/sampler.h"
 
+#define MIX_TOKENS 256u /* tokens at a time */
+
 /* The largest logit of a row. E_NUMERIC for what no row may hold. */
 static int row_max(const float *x, size_t n, const char *what, size_t row, double *max)
 {
@@ -102,18 +104,31 @@ static int mean_of_logits(const float *const *x, const float *weights, size_t n,
     return MOE_OK;
 }
 
-/* log of the sum over rows of exp(shift[i] + x[i][v]); a row with shift -infinity does not count. */
-static double log_sum_at(const float *const *x, const double *shift, size_t n, size_t v)
+/*
+ * y = log of the sum over rows of exp(shift[i] + x[i][v]) for n_at <= MIX_TOKENS tokens from `at` on; a row with shift
+ * -infinity does not count.
+ */
+static void log_sums(const moe__kernels *k, const float *const *x, const double *shift, size_t n, size_t at,
+                     size_t n_at, float *y)
 {
-    double best = -INFINITY, sum = 0;
-    for (size_t i = 0; i < n; i++)
-        if (shift[i] + x[i][v] > best) best = shift[i] + x[i][v];
-    if (best == -INFINITY) return best;
-    for (size_t i = 0; i < n; i++) {
-        const double d = shift[i] + x[i][v] - best;
-        sum += d == 0 ? 1 : moe__math_exp(d);
+    double best[MIX_TOKENS], sum[MIX_TOKENS], d[MIX_TOKENS];
+    for (size_t v = 0; v < n_at; v++) {
+        best[v] = -INFINITY;
+        sum[v] = 0;
     }
-    return best + (sum == 1 ? 0 : moe__math_log(sum));
+    for (size_t i = 0; i < n; i++)
+        for (size_t v = 0; v < n_at; v++) {
+            const double z = shift[i] + x[i][at + v];
+            best[v] = z > best[v] ? z : best[v];
+        }
+    for (size_t i = 0; i < n; i++) {
+        for (size_t v = 0; v < n_at; v++) d[v] = shift[i] + x[i][at + v] - best[v]; /* NaN where best is -infinity */
+        k->exp64(d, n_at);
+        for (size_t v = 0; v < n_at; v++) sum[v] += d[v];
+    }
+    k->log64(sum, n_at);
+    for (size_t v = 0; v < n_at; v++)
+        y[v] = best[v] == -INFINITY ? -INFINITY : moe__finite(best[v] + sum[v]);
 }
 
 /* log of the weighted mean of probabilities, or of the weighted sum of exp(logit), without leaving
@@ -122,19 +137,19 @@ static void log_mixture(int mode, const float *const *x, const float *weights, s
                         double sum, float *out)
 {
     double shift[MOE_MIX_MAX];
+    moe__kernels k;
+    moe__kernels_init_rows(&k);
     for (size_t i = 0; i < n; i++) {
         shift[i] = moe__math_log(weight_of(weights, i));
         if (mode == MOE_MIX_LSE || shift[i] == -INFINITY) continue;
-        double best = -INFINITY, total = 0;
+        double best = -INFINITY;
         for (size_t v = 0; v < n_vocab; v++)
             if (x[i][v] > best) best = x[i][v];
-        for (size_t v = 0; v < n_vocab; v++) total += moe__math_exp(x[i][v] - best);
+        const double total = moe__exp_sum(&k, x[i], n_vocab, best);
         shift[i] -= moe__math_log(sum) + best + moe__math_log(total);
     }
-    for (size_t v = 0; v < n_vocab; v++) {
-        const double y = log_sum_at(x, shift, n, v);
-        out[v] = y == -INFINITY ? -INFINITY : moe__finite(y);
-    }
+    for (size_t v = 0; v < n_vocab; v += MIX_TOKENS) /* `out` may be one of the rows */
+        log_sums(&k, x, shift, n, v, n_vocab - v < MIX_TOKENS ? n_vocab - v : MIX_TOKENS, out + v);
 }
 
 int moe__mix_logits(int mode, const float *const *logits, const float *weights, size_t n, size_t n_vocab,

@@ -9,6 +9,7 @@
 #include "sample/sampler.h"
 
 #define HEAP_MAX 256u /* up to this k one pass with a heap */
+#define BLOCK 64u     /* candidates looked at together for the best */
 #define SMALL 24u     /* ranges sorted by insertion */
 
 uint64_t moe__rank_key(double x)
@@ -150,12 +151,27 @@ void moe__rank_keep(moe_sampler *s, moe_candidates *c, size_t k)
     c->sorted = 1;
 }
 
+static float max_of_block(const float *x)
+{
+    float m[BLOCK / 4];
+    for (size_t j = 0; j < BLOCK / 4; j++) m[j] = x[j];
+    for (size_t i = BLOCK / 4; i < BLOCK; i += BLOCK / 4)
+        for (size_t j = 0; j < BLOCK / 4; j++) m[j] = x[i + j] > m[j] ? x[i + j] : m[j];
+    for (size_t w = BLOCK / 8; w > 0; w /= 2)
+        for (size_t j = 0; j < w; j++) m[j] = m[j + w] > m[j] ? m[j + w] : m[j];
+    return m[0];
+}
+
 size_t moe__best(const moe_candidates *c)
 {
     size_t best = 0;
     if (c->sorted) return 0;
-    for (size_t i = 1; i < c->n; i++)
-        if (c->logit[i] > c->logit[best] || (c->logit[i] == c->logit[best] && c->id[i] < c->id[best]))
-            best = i;
+    for (size_t i = 0; i < c->n; i += BLOCK) {
+        /* Few blocks have a candidate as good as the best so far. */
+        if (i + BLOCK <= c->n && max_of_block(c->logit + i) < c->logit[best]) continue;
+        const size_t end = i + BLOCK < c->n ? i + BLOCK : c->n;
+        for (size_t j = i; j < end; j++)
+            if (c->logit[j] > c->logit[best] || (c->logit[j] == c->logit[best] && c->id[j] < c->id[best])) best = j;
+    }
     return best;
 }

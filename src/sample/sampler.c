@@ -21,6 +21,9 @@ int moe__sampler_create(moe_sampler **out, const moe__allocator *a)
     *out = NULL;
     MOE_TRY(MOE_NEW(a, &s, 1, "sampler"));
     s->alloc = *a;
+    moe__kernels k;
+    moe__kernels_init_rows(&k);
+    s->exp64 = k.exp64;
     *out = s;
     return MOE_OK;
 }
@@ -131,7 +134,10 @@ int moe__sampler_clone(moe_sampler **out, const moe_sampler *p)
 {
     moe_sampler *s;
     int st;
-    MOE_TRY(moe__sampler_create(&s, &p->alloc));
+    *out = NULL;
+    MOE_TRY(MOE_NEW(&p->alloc, &s, 1, "sampler"));
+    s->alloc = p->alloc;
+    s->exp64 = p->exp64;
     s->window = p->window;
     if (p->cap_history > 0) {
         MOE_TRY_GOTO(history_room(s, p->cap_history), fail);

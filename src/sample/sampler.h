@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "kernel/kernel.h"
 #include "moe/moe.h"
 #include "sample/tokmap.h"
 
@@ -73,6 +74,7 @@ struct moe__stage {
 
 struct moe_sampler {
     moe__allocator alloc;
+    void (*exp64)(double *y, size_t n); /* the kernel of this CPU */
     moe__stage *stage; /* [cap_stages] */
     size_t n_stages, cap_stages;
     /* Accepted tokens, the newest last; at least the `window` newest are kept. */
@@ -115,7 +117,7 @@ int moe__sampler_pick(moe_sampler *s, const float *logits, size_t n_vocab, moe_t
 /* ---- named.c */
 int moe__sampler_add_named(moe_sampler *s, const char *text);
 
-/* ---- rank.c, weight.c: tools of the stages */
+/* ---- rank.c, order.c, weight.c: tools of the stages */
 
 /* The best k candidates (k <= c->n), in order, in s->rank; c stays as it is. */
 void moe__rank_best(moe_sampler *s, const moe_candidates *c, size_t k);
@@ -126,6 +128,13 @@ void moe__rank_keep(moe_sampler *s, moe_candidates *c, size_t k);
 moe__rank moe__rank_of(moe_token id, float logit);
 uint64_t moe__rank_key(double x); /* rises with x */
 int moe__rank_less(const moe__rank *a, const moe__rank *b);
+/*
+ * The candidates with logits of at least `from`, best first, as their places in c (low halves of the elements). NULL if
+ * this way does not serve: equal logits go by token, and here by place. The array is scratch of s (s->rank).
+ */
+const uint64_t *moe__order_from(moe_sampler *s, const moe_candidates *c, float from, size_t *n);
+/* Candidates become the k at these places. */
+void moe__order_keep(moe_sampler *s, moe_candidates *c, const uint64_t *order, size_t k);
 /* Index of the best candidate. */
 size_t moe__best(const moe_candidates *c);
 
@@ -134,6 +143,8 @@ size_t moe__best(const moe_candidates *c);
  * least 1.
  */
 double moe__weights(moe_sampler *s, const moe_candidates *c, double *max);
+/* As moe__math_exp(x[i] - shift), added up in order, without arrays: what is not finite does not count. */
+double moe__exp_sum(const moe__kernels *k, const float *x, size_t n, double shift);
 /* Entropy of the candidates' distribution in nats, after moe__weights. */
 double moe__entropy(const moe_sampler *s, const moe_candidates *c, double max, double sum);
 /* The nearest float that is finite; x is not NaN. */
@@ -142,8 +153,8 @@ float moe__finite(double x);
 const moe_token *moe__history(const moe_sampler *s, int32_t n, size_t *len);
 
 /* ---- logprob.c */
-int moe__logprob_top(const float *logits, size_t n, size_t k, moe_token *ids, float *logprob);
-int moe__logprob_of(const float *logits, size_t n, moe_token id, float *logprob);
+int moe__logprob_top(const moe__kernels *kn, const float *logits, size_t n, size_t k, moe_token *ids, float *logprob);
+int moe__logprob_of(const moe__kernels *kn, const float *logits, size_t n, moe_token id, float *logprob);
 
 /* ---- the stages: filter.c temp.c penalty.c dry.c pick.c */
 int moe__stage_greedy(moe_sampler *s, moe__stage *st, moe_candidates *c);

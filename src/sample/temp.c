@@ -21,7 +21,12 @@ static int divide(moe_candidates *c, double t)
     }
     /* Where the best would overflow, all are moved so that it becomes 0: the probabilities are the same. */
     const double top = c->logit[best], shift = top / t > FLT_MAX || top / t < -FLT_MAX ? top : 0;
-    for (size_t i = 0; i < c->n; i++) c->logit[i] = moe__finite((c->logit[i] - shift) / t);
+    for (size_t i = 0; i < c->n; i++) { /* moe__finite, for vectors */
+        double x = (c->logit[i] - shift) / t;
+        x = x > FLT_MAX ? FLT_MAX : x;
+        x = x < -FLT_MAX ? -FLT_MAX : x;
+        c->logit[i] = (float)x;
+    }
     return MOE_OK;
 }
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mathx.h"
 #include "base/rng.h"
 #include "moe/moe.h"
 #include "sample/sampler.h"
@@ -727,8 +728,81 @@ static void test_many_candidates(void **state)
     }
 }
 
+/*
+ * Top-p and draws over a vocabulary, bit by bit what the definition gives one candidate at a time: other ways are taken
+ * for many candidates and for tokens that do not rise.
+ */
+static void test_whole_vocabulary(void **state)
+{
+    (void)state;
+    enum { N = 20011 };
+    static moe_token id[N];
+    static float row[N], logit[N];
+    static moe__rank want[N];
+    static const double ps[] = {0, 0.1, 0.5, 0.9, 0.999, 0.9999999};
+    for (int shape = 0; shape < 8; shape++) {
+        size_t n_all = 0;
+        for (int i = 0; i < N; i++) {
+            const double u = (double)(moe__rng_at(4, (uint64_t)shape, (uint64_t)i) >> 40) * 0x1p-24;
+            const double v = (double)(moe__rng_at(5, (uint64_t)shape, (uint64_t)i) >> 40) * 0x1p-24;
+            const double normal = sqrt(-2 * log(u + 1e-9)) * cos(6.283185307179586 * v);
+            const double x[8] = {3 * normal, 0.01 * normal, 2 * normal + 25 * (i % 9001 == 77), (int)(u * 40) / 16.0,
+                                 1, u < 0.1 ? (v < 0.5 ? -INFINITY : v < 0.8 ? (double)NAN : INFINITY) : 3 * normal,
+                                 u < 0.3 ? (v < 0.5 ? 0.0 : -0.0) : 0.1 * normal, 1e38 * normal};
+            row[i] = (float)x[shape];
+            if (isfinite(row[i])) want[n_all++] = moe__rank_of(i, row[i]);
+        }
+        qsort(want, n_all, sizeof *want, compare);
+        double sum = 0;
+        for (int i = 0; i < N; i++)
+            if (isfinite(row[i])) sum += moe__math_exp(row[i] - (double)want[0].logit);
+        for (size_t p = 0; p < 2 * sizeof ps / sizeof *ps; p++) {
+            const int backwards = p % 2 != 0; /* the sum too */
+            const double share = (double)(float)ps[p / 2];
+            double total = sum, mass = 0, left = 0, run = 0;
+            size_t n = 0;
+            char text[64];
+            if (backwards) {
+                total = 0;
+                for (int i = N; i-- > 0;)
+                    if (isfinite(row[i])) total += moe__math_exp(row[i] - (double)want[0].logit);
+            }
+            do mass += moe__math_exp(want[n++].logit - (double)want[0].logit);
+            while (mass < share * total && n < n_all);
+            for (int i = 0; i < N; i++) {
+                id[i] = backwards ? N - 1 - i : i;
+                logit[i] = row[id[i]];
+            }
+            snprintf(text, sizeof text, "top-p:p=%.9g", share);
+            moe_sampler *s = chain(text);
+            moe_candidates c = {sizeof c, N, id, logit, -1, 0, 0};
+            assert_int_equal(moe_sampler_apply(s, &c), MOE_OK);
+            assert_int_equal(c.n, n);
+            assert_int_equal(c.sorted, 1);
+            for (size_t i = 0; i < n; i++) {
+                assert_int_equal(c.id[i], want[i].id);
+                assert_memory_equal(&c.logit[i], &want[i].logit, sizeof(float));
+                left += moe__math_exp(want[i].logit - (double)want[0].logit);
+            }
+            assert_int_equal(moe_sampler_add_named(s, "dist:seed=3"), MOE_OK);
+            if (!backwards) {
+                moe__rng rng = s->stage[1].rng;
+                const double goal = moe__rng_unit(&rng) * left;
+                size_t i = 0;
+                moe_token t;
+                while (run += moe__math_exp(want[i].logit - (double)want[0].logit), run <= goal) i++;
+                assert_int_equal(moe_sampler_pick_logits(s, row, N, &t), MOE_OK);
+                assert_int_equal(t, want[i].id);
+            }
+            moe_sampler_free(s);
+        }
+    }
+}
+
 static void test_logprobs(void **state)
 {
+    moe__kernels k;
+    moe__kernels_init_rows(&k);
     (void)state;
     enum { N = 300 };
     float x[N], lp[N], one;
@@ -739,13 +813,13 @@ static void test_logprobs(void **state)
     x[20] = NAN;
     x[30] = INFINITY;
     for (int i = 0; i < N; i++) sum += isfinite(x[i]) ? exp(x[i]) : 0;
-    for (size_t k = 0; k <= N; k += 60) {
-        assert_int_equal(moe__logprob_top(x, N, k, id, lp), MOE_OK);
-        for (size_t i = 0; i < k; i++) {
+    for (size_t n_best = 0; n_best <= N; n_best += 60) {
+        assert_int_equal(moe__logprob_top(&k, x, N, n_best, id, lp), MOE_OK);
+        for (size_t i = 0; i < n_best; i++) {
             const float v = x[id[i]];
             if (isfinite(v)) assert_true(fabs(lp[i] - (v - log(sum))) < 1e-5);
             else assert_true(lp[i] == -INFINITY && i >= N - 2);
-            assert_int_equal(moe__logprob_of(x, N, id[i], &one), MOE_OK);
+            assert_int_equal(moe__logprob_of(&k, x, N, id[i], &one), MOE_OK);
             assert_true(one == lp[i]);
             if (i > 0) assert_true(lp[i] < lp[i - 1] || (lp[i] == lp[i - 1] && (id[i] > id[i - 1])));
             size_t better = 0; /* a naive rank */
@@ -755,11 +829,11 @@ static void test_logprobs(void **state)
         }
     }
     const float huge[3] = {3e38f, -3e38f, 3e38f};
-    assert_int_equal(moe__logprob_of(huge, 3, 0, &one), MOE_OK);
+    assert_int_equal(moe__logprob_of(&k, huge, 3, 0, &one), MOE_OK);
     assert_true(fabsf(one + 0.69314718f) < 1e-6f);
     const float none[2] = {NAN, -INFINITY};
-    assert_int_equal(moe__logprob_of(none, 2, 0, &one), MOE_E_NUMERIC);
-    assert_int_equal(moe__logprob_top(none, 2, 1, id, lp), MOE_E_NUMERIC);
+    assert_int_equal(moe__logprob_of(&k, none, 2, 0, &one), MOE_E_NUMERIC);
+    assert_int_equal(moe__logprob_top(&k, none, 2, 1, id, lp), MOE_E_NUMERIC);
 }
 
 int main(void)
@@ -772,7 +846,8 @@ int main(void)
         cmocka_unit_test(test_not_finite), cmocka_unit_test(test_custom), cmocka_unit_test(test_custom_empty),
         cmocka_unit_test(test_allocation_failures), cmocka_unit_test(test_pick_allocates_nothing),
         cmocka_unit_test(test_rank_sort), cmocka_unit_test(test_history),
-        cmocka_unit_test(test_many_candidates), cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_many_candidates), cmocka_unit_test(test_whole_vocabulary),
+        cmocka_unit_test(test_logprobs),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
 }
