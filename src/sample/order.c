@@ -24,7 +24,7 @@ static uint32_t falling_key(float x)
     uint32_t u;
     x += 0.0f;
     memcpy(&u, &x, sizeof u);
-    return u >> 31 ? u : ~(u | UINT32_C(1) << 31);
+    return u ^ ((u >> 31) - 1) >> 1; /* u if it is negative, else its other bits: no branch on a random sign */
 }
 
 static int tokens_rise(const moe_candidates *c)
@@ -57,7 +57,7 @@ const uint64_t *moe__order_from(moe_sampler *s, const moe_candidates *c, float f
     if (c->n > UINT32_MAX || !tokens_rise(c)) return NULL;
     for (size_t i = 0; i < c->n; i++) {
         a[n] = (uint64_t)falling_key(c->logit[i]) << 32 | i; /* overwritten if it is too low */
-        n += c->logit[i] >= from;
+        n += (size_t)(c->logit[i] >= from);
     }
     if (n == 0) return NULL;
     for (size_t i = 0; i < n; i++) any |= (uint32_t)((a[i] ^ a[0]) >> 32);

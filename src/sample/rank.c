@@ -162,13 +162,24 @@ static float max_of_block(const float *x)
     return m[0];
 }
 
+/* Are all tokens of a block higher? */
+static int tokens_after(const moe_token *id, moe_token low)
+{
+    int all = 1;
+    for (size_t j = 0; j < BLOCK; j++) all &= id[j] > low;
+    return all;
+}
+
 size_t moe__best(const moe_candidates *c)
 {
     size_t best = 0;
     if (c->sorted) return 0;
     for (size_t i = 0; i < c->n; i += BLOCK) {
-        /* Few blocks have a candidate as good as the best so far. */
-        if (i + BLOCK <= c->n && max_of_block(c->logit + i) < c->logit[best]) continue;
+        /* Few blocks have a candidate that is better than the best so far, or as good and of a lower token. */
+        if (i + BLOCK <= c->n) {
+            const float max = max_of_block(c->logit + i);
+            if (max < c->logit[best] || (max == c->logit[best] && tokens_after(c->id + i, c->id[best]))) continue;
+        }
         const size_t end = i + BLOCK < c->n ? i + BLOCK : c->n;
         for (size_t j = i; j < end; j++)
             if (c->logit[j] > c->logit[best] || (c->logit[j] == c->logit[best] && c->id[j] < c->id[best])) best = j;
