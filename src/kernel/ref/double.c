@@ -40,8 +40,10 @@ static inline double f64_pick(int yes, double a, double b)
 
 static inline double exp64_of(double x)
 {
-    /* Beyond the range of results the product below overflows or becomes 0 by itself. */
-    double c = f64_pick(x > -746.0, x, -746.0); /* NaN too: the conversion is of numbers */
+    /* What becomes 0 (impossible tokens do) is taken for 0 here, and so is NaN: products that underflow are slow. Above
+     * the range of results the product overflows by itself. */
+    const int some = x >= -745.2;
+    double c = f64_pick(some, x, 0.0);
     c = f64_pick(c < 710.0, c, 710.0);
     const double half = f64_of((f64_bits(c) & F64_SIGN) | f64_bits(0.5));
     const int32_t n = (int32_t)(c * 1.4426950408889634 + half);
@@ -72,7 +74,7 @@ static inline double exp64_of(double x)
     /* 2^n in two halves: the first product is exact, so a subnormal result is rounded once */
     const int32_t h = n / 2;
     const double a = f64_of((uint64_t)(h + 1023) << 52), b = f64_of((uint64_t)(n - h + 1023) << 52);
-    return f64_pick(x == x, p * a * b, x);
+    return f64_pick(some, p * a * b, f64_pick(x == x, 0.0, x));
 }
 
 void MOE_FN(exp64)(double *y, size_t n)
