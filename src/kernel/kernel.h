@@ -90,8 +90,8 @@ enum {
  * build or CPU lacks.
  */
 int moe__kernels_init(moe__kernels *k, const char *isa_max);
-/* As moe__kernels_init with the best of this CPU, but for rows only: nothing is asked of the operating system, which
- * wants to be asked about AMX (products). Takes some tens of microseconds. */
+/* As moe__kernels_init with the best of this CPU, but for rows only: nothing is asked of the operating
+ * system, which wants to be asked about AMX (products). Takes some tens of microseconds. */
 void moe__kernels_init_rows(moe__kernels *k);
 /* Name of kernel i (MOE_K_*), and of the instruction set that moe__kernels_init(isa_max) takes for it. */
 const char *moe__kernel_name(size_t i);

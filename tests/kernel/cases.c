@@ -351,21 +351,37 @@ CASE_GEMM(gemm_iq4_nl)
 CASE_GEMM(gemm_iq4_xs)
 CASE_GEMM(gemm_mxfp4)
 
-/* Rows of doubles in place, from values around 0 to any bits, against the plain C version and against what defines
- * both. */
-static void case_of_doubles(tester *t, const char *name, void (*ref)(double *, size_t), void (*simd)(double *, size_t),
-                            double (*scalar)(double))
+/* Rows of doubles in place, from values around 0 to any bits, against the plain C version and against what
+ * defines both. */
+static void case_of_doubles(tester *t, const char *name, void (*ref)(double *, size_t),
+                            void (*simd)(double *, size_t), double (*scalar)(double))
 {
-    static const double special[] = {0.0,    -0.0,   1.0,   0x1p-1022,          5e-324,             0x1p-70,
-                                     -745.2, -745.1, 709.7, 709.782712893384,   709.78271289338411, 1.4142135623730951,
-                                     -708.5, -746.0, 710.0, 1.7976931348623157e308};
+    static const double special[] = {0.0,
+                                     -0.0,
+                                     1.0,
+                                     0x1p-1022,
+                                     5e-324,
+                                     0x1p-70,
+                                     -745.2,
+                                     -745.1,
+                                     709.7,
+                                     709.782712893384,
+                                     709.78271289338411,
+                                     1.4142135623730951,
+                                     -708.5,
+                                     -746.0,
+                                     710.0,
+                                     1.7976931348623157e308};
     const size_t n = rnd_size(t);
     const unsigned kind = (unsigned)rnd_below(t, 4);
-    double *x0 = guarded(t, 0, n * sizeof *x0), *x1 = guarded(t, 1, n * sizeof *x1), *x = guarded(t, 2, n * sizeof *x);
+    double *x0 = guarded(t, 0, n * sizeof *x0), *x1 = guarded(t, 1, n * sizeof *x1),
+           *x = guarded(t, 2, n * sizeof *x);
     for (size_t i = 0; i < n; i++) {
         const uint64_t r = rnd(t);
         const double unit = (double)(r >> 11) * 0x1p-53;
-        x[i] = kind == 0 ? -40 * unit : kind == 1 ? 1600 * unit - 800 : special[r % (sizeof special / sizeof *special)];
+        x[i] = kind == 0   ? -40 * unit
+               : kind == 1 ? 1600 * unit - 800
+                           : special[r % (sizeof special / sizeof *special)];
         if (kind == 3) memcpy(&x[i], &r, sizeof r);
     }
     memcpy(x0, x, n * sizeof *x);

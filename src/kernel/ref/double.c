@@ -15,33 +15,45 @@
  */
 #include "kernel/ref/lanes.h"
 
-static inline double f64_of(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return x; }
-static inline uint64_t f64_bits(double x) { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
+static inline double f64_of(uint64_t u)
+{
+    double x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+static inline uint64_t f64_bits(double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
 
-/* yes ? a : b, written so that no compiler makes a branch of it, which would keep the loop from vectors */
+/*
+ * OVER: r / i. SCALED: sum + term * scale with an exact product, one rounding either way. f64_pick: yes ? a :
+ * b, for vectors written so that no compiler makes a branch of it.
+ */
+#if defined(__FMA__) || defined(__aarch64__)
+#define OVER(r, i, hi, lo)       fma(r, hi, (r) * (lo))
+#define SCALED(term, scale, sum) fma(term, scale, sum)
 static inline double f64_pick(int yes, double a, double b)
 {
     const uint64_t mask = (uint64_t)0 - (uint64_t)yes;
     return f64_of((f64_bits(a) & mask) | (f64_bits(b) & ~mask));
 }
-
-#if defined(__FMA__) || defined(__aarch64__)
-#define OVER(r, i, hi, lo) fma(r, hi, (r) * (lo))
-/* sum + term * scale with an exact product: one rounding either way */
-#define SCALED(term, scale, sum) fma(term, scale, sum)
 #else
-#define OVER(r, i, hi, lo) ((r) / (i))
+#define OVER(r, i, hi, lo)       ((r) / (i))
 #define SCALED(term, scale, sum) ((term) * (scale) + (sum))
+static inline double f64_pick(int yes, double a, double b) { return yes ? a : b; }
 #endif
 
-#define F64_SIGN 0x8000000000000000u
+#define F64_SIGN   0x8000000000000000u
 #define F64_LN2_HI 0x1.62e42feep-1
 #define F64_LN2_LO 0x1.a39ef35793c76p-33
 
 static inline double exp64_of(double x)
 {
-    /* What becomes 0 (impossible tokens do) is taken for 0 here, and so is NaN: products that underflow are slow. Above
-     * the range of results the product overflows by itself. */
+    /* What becomes 0 (impossible tokens do) is taken for 0 here, and so is NaN: products that underflow are
+     * slow. Above the range of results the product overflows by itself. */
     const int some = x >= -745.2;
     double c = f64_pick(some, x, 0.0);
     c = f64_pick(c < 710.0, c, 710.0);
@@ -87,7 +99,8 @@ static inline double log64_of(double x)
     const int tiny = x < 2.2250738585072014e-308;
     const uint64_t u = f64_bits(x * f64_pick(tiny, 18014398509481984.0, 1.0));
     /* the exponent as a double, from 2^52 + (u >> 52) */
-    double e = f64_of((u >> 52 & 0x7ff) | 0x4330000000000000u) - 4503599627370496.0 - f64_pick(tiny, 1077.0, 1023.0);
+    double e =
+        f64_of((u >> 52 & 0x7ff) | 0x4330000000000000u) - 4503599627370496.0 - f64_pick(tiny, 1077.0, 1023.0);
     double m = f64_of((u & 0xfffffffffffffu) | 0x3ff0000000000000u);
     const int big = m > 1.4142135623730951;
     m *= f64_pick(big, 0.5, 1.0);
