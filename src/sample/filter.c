@@ -12,8 +12,8 @@
 /* First guess of how many candidates hold the wanted probability; it grows by GROWTH until they do. */
 #define PREFIX 256u
 #define GROWTH 8u
-#define MANY 1024u /* candidates from which a table is worth while: below, heaps are as fast */
-#define N_STEPS 1024u
+#define MANY          1024u /* candidates from which a table is worth while: below, heaps are as fast */
+#define N_STEPS       1024u
 #define STEPS_PER_NAT 32.0f
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -60,8 +60,8 @@ static size_t prefix_of(const moe__rank *r, size_t k, double p, double max, doub
 }
 
 /*
- * A logit such that the candidates from it on hold a total weight of `goal`, as near as a table of weights by distance
- * from the best tells; only how much is sorted depends on it, not the result.
+ * A logit such that the candidates from it on hold a total weight of `goal`, as near as a table of weights by
+ * distance from the best tells; only how much is sorted depends on it, not the result.
  */
 static float logit_of_mass(const moe_sampler *s, const moe_candidates *c, double goal, double max)
 {

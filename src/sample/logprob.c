@@ -41,7 +41,8 @@ static void sink_pair(moe_token *id, float *x, size_t n, size_t i)
     }
 }
 
-int moe__logprob_top(const moe__kernels *kn, const float *logits, size_t n, size_t k, moe_token *ids, float *logprob)
+int moe__logprob_top(const moe__kernels *kn, const float *logits, size_t n, size_t k, moe_token *ids,
+                     float *logprob)
 {
     double max, sum = 0;
     MOE_TRY(log_sum(kn, logits, n, &max, &sum));

@@ -105,8 +105,8 @@ static int mean_of_logits(const float *const *x, const float *weights, size_t n,
 }
 
 /*
- * y = log of the sum over rows of exp(shift[i] + x[i][v]) for n_at <= MIX_TOKENS tokens from `at` on; a row with shift
- * -infinity does not count.
+ * y = log of the sum over rows of exp(shift[i] + x[i][v]) for n_at <= MIX_TOKENS tokens from `at` on; a row
+ * with shift -infinity does not count.
  */
 static void log_sums(const moe__kernels *k, const float *const *x, const double *shift, size_t n, size_t at,
                      size_t n_at, float *y)
@@ -122,13 +122,13 @@ static void log_sums(const moe__kernels *k, const float *const *x, const double 
             best[v] = z > best[v] ? z : best[v];
         }
     for (size_t i = 0; i < n; i++) {
-        for (size_t v = 0; v < n_at; v++) d[v] = shift[i] + x[i][at + v] - best[v]; /* NaN where best is -infinity */
+        for (size_t v = 0; v < n_at; v++)
+            d[v] = shift[i] + x[i][at + v] - best[v]; /* NaN where best is -infinity */
         k->exp64(d, n_at);
         for (size_t v = 0; v < n_at; v++) sum[v] += d[v];
     }
     k->log64(sum, n_at);
-    for (size_t v = 0; v < n_at; v++)
-        y[v] = best[v] == -INFINITY ? -INFINITY : moe__finite(best[v] + sum[v]);
+    for (size_t v = 0; v < n_at; v++) y[v] = best[v] == -INFINITY ? -INFINITY : moe__finite(best[v] + sum[v]);
 }
 
 /* log of the weighted mean of probabilities, or of the weighted sum of exp(logit), without leaving

@@ -24,7 +24,8 @@ static uint32_t falling_key(float x)
     uint32_t u;
     x += 0.0f;
     memcpy(&u, &x, sizeof u);
-    return u ^ ((u >> 31) - 1) >> 1; /* u if it is negative, else its other bits: no branch on a random sign */
+    return u ^
+           ((u >> 31) - 1) >> 1; /* u if it is negative, else its other bits: no branch on a random sign */
 }
 
 static int tokens_rise(const moe_candidates *c)

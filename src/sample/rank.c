@@ -9,7 +9,7 @@
 #include "sample/sampler.h"
 
 #define HEAP_MAX 256u /* up to this k one pass with a heap */
-#define BLOCK 64u     /* candidates looked at together for the best */
+#define BLOCK    64u  /* candidates looked at together for the best */
 #define SMALL 24u     /* ranges sorted by insertion */
 
 uint64_t moe__rank_key(double x)
@@ -175,14 +175,17 @@ size_t moe__best(const moe_candidates *c)
     size_t best = 0;
     if (c->sorted) return 0;
     for (size_t i = 0; i < c->n; i += BLOCK) {
-        /* Few blocks have a candidate that is better than the best so far, or as good and of a lower token. */
+        /* Few blocks have a candidate that is better than the best so far, or as good and of a lower token.
+         */
         if (i + BLOCK <= c->n) {
             const float max = max_of_block(c->logit + i);
-            if (max < c->logit[best] || (max == c->logit[best] && tokens_after(c->id + i, c->id[best]))) continue;
+            if (max < c->logit[best] || (max == c->logit[best] && tokens_after(c->id + i, c->id[best])))
+                continue;
         }
         const size_t end = i + BLOCK < c->n ? i + BLOCK : c->n;
         for (size_t j = i; j < end; j++)
-            if (c->logit[j] > c->logit[best] || (c->logit[j] == c->logit[best] && c->id[j] < c->id[best])) best = j;
+            if (c->logit[j] > c->logit[best] || (c->logit[j] == c->logit[best] && c->id[j] < c->id[best]))
+                best = j;
     }
     return best;
 }

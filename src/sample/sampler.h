@@ -129,8 +129,9 @@ moe__rank moe__rank_of(moe_token id, float logit);
 uint64_t moe__rank_key(double x); /* rises with x */
 int moe__rank_less(const moe__rank *a, const moe__rank *b);
 /*
- * The candidates with logits of at least `from`, best first, as their places in c (low halves of the elements). NULL if
- * this way does not serve: equal logits go by token, and here by place. The array is scratch of s (s->rank).
+ * The candidates with logits of at least `from`, best first, as their places in c (low halves of the
+ * elements). NULL if this way does not serve: equal logits go by token, and here by place. The array is
+ * scratch of s (s->rank).
  */
 const uint64_t *moe__order_from(moe_sampler *s, const moe_candidates *c, float from, size_t *n);
 /* Candidates become the k at these places. */
@@ -153,7 +154,8 @@ float moe__finite(double x);
 const moe_token *moe__history(const moe_sampler *s, int32_t n, size_t *len);
 
 /* ---- logprob.c */
-int moe__logprob_top(const moe__kernels *kn, const float *logits, size_t n, size_t k, moe_token *ids, float *logprob);
+int moe__logprob_top(const moe__kernels *kn, const float *logits, size_t n, size_t k, moe_token *ids,
+                     float *logprob);
 int moe__logprob_of(const moe__kernels *kn, const float *logits, size_t n, moe_token id, float *logprob);
 
 /* ---- the stages: filter.c temp.c penalty.c dry.c pick.c */

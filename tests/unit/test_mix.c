@@ -13,6 +13,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/mathx.h"
+#include "sample/sampler.h"
 #include "token/token.h"
 
 #define assert_refused(expr, status, text)                                                                   \
@@ -490,6 +492,52 @@ static void wrong_shapes(void **state)
     assert_true(x.n_params == 0 && x.activation == 0);
 }
 
+/* log of the sum over rows of exp(shift + x), for one token: what mixtures are, to the bit. */
+static float mixed(const double *shift, const float *const *x, size_t n, size_t v)
+{
+    double best = -INFINITY, sum = 0;
+    for (size_t i = 0; i < n; i++)
+        if (shift[i] + x[i][v] > best) best = shift[i] + x[i][v];
+    for (size_t i = 0; i < n; i++) sum += moe__math_exp(shift[i] + x[i][v] - best);
+    return best == -INFINITY ? -INFINITY : moe__finite(best + moe__math_log(sum));
+}
+
+/* Whole vocabularies are mixed by pieces and by the kernels of the CPU: the bits are those of one token at a
+ * time. */
+static void mixtures_by_pieces(void **state)
+{
+    (void)state;
+    enum { N = 3, WIDE = 1300 };
+    static float x[N][WIDE], y[WIDE];
+    const float *const rows[N] = {x[0], x[1], x[2]}, weights[N] = {0.5f, 0, 1.25f};
+    for (int shape = 0; shape < 4; shape++) {
+        for (size_t i = 0; i < N; i++) {
+            fill(x[i], WIDE, shape == 0 ? 0.01 : shape == 1 ? 30 : 2000);
+            for (size_t v = 0; v < WIDE; v++)
+                if (shape == 2)
+                    x[i][v] = (float)(int)(x[i][v] / 400); /* ties */
+                else if (shape == 3 && noise() < 0.4)
+                    x[i][v] = -INFINITY;
+        }
+        for (int mode = MOE_MIX_PROBS; mode <= MOE_MIX_LSE; mode++) {
+            double shift[N];
+            for (size_t i = 0; i < N; i++) {
+                double best = -INFINITY, total = 0;
+                shift[i] = moe__math_log(weights[i]);
+                if (mode == MOE_MIX_LSE || weights[i] == 0) continue;
+                for (size_t v = 0; v < WIDE; v++) best = x[i][v] > best ? x[i][v] : best;
+                for (size_t v = 0; v < WIDE; v++) total += moe__math_exp(x[i][v] - best);
+                shift[i] -= moe__math_log(1.75) + best + moe__math_log(total);
+            }
+            assert_int_equal(moe_mix_logits(mode, rows, weights, N, WIDE, y), MOE_OK);
+            for (size_t v = 0; v < WIDE; v++) {
+                const float want = mixed(shift, rows, N, v);
+                assert_memory_equal(&y[v], &want, sizeof want);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -502,6 +550,7 @@ int main(void)
         cmocka_unit_test(mean_logits_are_a_geometric_mean),
         cmocka_unit_test(probabilities_and_sums),
         cmocka_unit_test(mixtures_far_from_zero),
+        cmocka_unit_test(mixtures_by_pieces),
         cmocka_unit_test(mixtures_refuse),
         cmocka_unit_test(vocabularies_are_compared),
         cmocka_unit_test(tokens_are_compared),

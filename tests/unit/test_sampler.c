@@ -729,8 +729,8 @@ static void test_many_candidates(void **state)
 }
 
 /*
- * Top-p and draws over a vocabulary, bit by bit what the definition gives one candidate at a time: other ways are taken
- * for many candidates and for tokens that do not rise.
+ * Top-p and draws over a vocabulary, bit by bit what the definition gives one candidate at a time: other ways
+ * are taken for many candidates and for tokens that do not rise.
  */
 static void test_whole_vocabulary(void **state)
 {
@@ -746,9 +746,17 @@ static void test_whole_vocabulary(void **state)
             const double u = (double)(moe__rng_at(4, (uint64_t)shape, (uint64_t)i) >> 40) * 0x1p-24;
             const double v = (double)(moe__rng_at(5, (uint64_t)shape, (uint64_t)i) >> 40) * 0x1p-24;
             const double normal = sqrt(-2 * log(u + 1e-9)) * cos(6.283185307179586 * v);
-            const double x[8] = {3 * normal, 0.01 * normal, 2 * normal + 25 * (i % 9001 == 77), (int)(u * 40) / 16.0,
-                                 1, u < 0.1 ? (v < 0.5 ? -INFINITY : v < 0.8 ? (double)NAN : INFINITY) : 3 * normal,
-                                 u < 0.3 ? (v < 0.5 ? 0.0 : -0.0) : 0.1 * normal, 1e38 * normal};
+            const double x[8] = {3 * normal,
+                                 0.01 * normal,
+                                 2 * normal + 25 * (i % 9001 == 77),
+                                 (int)(u * 40) / 16.0,
+                                 1,
+                                 u < 0.1 ? (v < 0.5   ? -INFINITY
+                                            : v < 0.8 ? (double)NAN
+                                                      : INFINITY)
+                                         : 3 * normal,
+                                 u < 0.3 ? (v < 0.5 ? 0.0 : -0.0) : 0.1 * normal,
+                                 1e38 * normal};
             row[i] = (float)x[shape];
             if (isfinite(row[i])) want[n_all++] = moe__rank_of(i, row[i]);
         }
@@ -839,14 +847,24 @@ static void test_logprobs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors), cmocka_unit_test(test_distribution), cmocka_unit_test(test_xtc_rate),
-        cmocka_unit_test(test_mirostat_converges), cmocka_unit_test(test_reproducible),
-        cmocka_unit_test(test_struct_and_text), cmocka_unit_test(test_bad_stages),
-        cmocka_unit_test(test_bad_texts), cmocka_unit_test(test_bad_arguments),
-        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_custom), cmocka_unit_test(test_custom_empty),
-        cmocka_unit_test(test_allocation_failures), cmocka_unit_test(test_pick_allocates_nothing),
-        cmocka_unit_test(test_rank_sort), cmocka_unit_test(test_history),
-        cmocka_unit_test(test_many_candidates), cmocka_unit_test(test_whole_vocabulary),
+        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_distribution),
+        cmocka_unit_test(test_xtc_rate),
+        cmocka_unit_test(test_mirostat_converges),
+        cmocka_unit_test(test_reproducible),
+        cmocka_unit_test(test_struct_and_text),
+        cmocka_unit_test(test_bad_stages),
+        cmocka_unit_test(test_bad_texts),
+        cmocka_unit_test(test_bad_arguments),
+        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_custom),
+        cmocka_unit_test(test_custom_empty),
+        cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_pick_allocates_nothing),
+        cmocka_unit_test(test_rank_sort),
+        cmocka_unit_test(test_history),
+        cmocka_unit_test(test_many_candidates),
+        cmocka_unit_test(test_whole_vocabulary),
         cmocka_unit_test(test_logprobs),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
