@@ -123,7 +123,7 @@ void moe__barrier_wait_then(moe__member *m, void (*fn)(void *arg), void *arg)
 
 #define PAUSE_MIN_NS 20000000u
 #define PAUSE_MAX_NS 1000000000u
-#define RUN_MIN_NS   100000u /* shorter runs tell nothing */
+#define SLEPT_MIN_NS 1000000u /* less is what it takes to wake a thread up, not the loss of a CPU */
 
 static void choose_members(moe__team *t, uint64_t now)
 {
@@ -133,8 +133,7 @@ static void choose_members(moe__team *t, uint64_t now)
 /* The run took `ns`, all members together slept `slept` of it. */
 static void learn_from_run(moe__team *t, uint64_t ns, uint64_t slept, uint64_t now)
 {
-    if (ns < RUN_MIN_NS) return;
-    if (slept > ns / 4 * (t->n_now - 1)) {
+    if (slept > SLEPT_MIN_NS && slept > ns / 4 * (t->n_now - 1)) {
         t->n_now -= (t->n_now + 7) / 8;
         t->pause_ns = t->pause_ns * 2 < PAUSE_MAX_NS ? t->pause_ns * 2 : PAUSE_MAX_NS;
         t->retry_ns = now + t->pause_ns;
@@ -154,7 +153,7 @@ static uint64_t take_slept(moe__team *t)
 void moe__team_member(moe__team *t, uint32_t index, uint32_t n)
 {
     moe__rounding host;
-    moe__member m = {index, n, &t->barrier};
+    moe__member m = {index, n, &t->barrier, t->share};
     moe__rounding_default(&host);
     t->fn(&m, t->arg);
     moe__rounding_restore(&host);
@@ -183,6 +182,7 @@ int moe__team_run(moe__team *t, moe__team_fn fn, void *arg)
 {
     t->fn = fn;
     t->arg = arg;
+    for (uint32_t i = 0; i < 3 * t->n; i++) moe__chunks_reset(&t->share[i]);
     if (t->executor.run && t->n > 1) return executor_run(t);
     if (t->n > 1 && t->process != moe__os_process_id())
         return MOE_FAIL(STATE, "this process was forked after its threads started; create it after the fork");
@@ -200,7 +200,11 @@ int moe__team_run(moe__team *t, moe__team_fn fn, void *arg)
 
 /* ---- life of a team */
 
-static size_t team_size(uint32_t n) { return sizeof(moe__team) + (size_t)(n - 1) * sizeof(moe__pool_worker); }
+static size_t team_size(uint32_t n)
+{
+    return sizeof(moe__team) + (size_t)(n - 1) * sizeof(moe__pool_worker) +
+           (size_t)3 * n * sizeof(moe__chunks);
+}
 
 static uint32_t wanted(uint32_t n_threads)
 {
@@ -250,6 +254,7 @@ static int team_create(moe__team **out, const moe__allocator *a, uint32_t n_thre
     moe__team *t;
     int st;
     MOE_TRY(moe__alloc(a, (void **)&t, team_size(wanted(n_threads)), "thread team"));
+    t->share = (moe__chunks *)(void *)&t->worker[wanted(n_threads) - 1];
     t->alloc = *a;
     t->executor = copy;
     t->low = low;

@@ -30,6 +30,7 @@ typedef struct moe__barrier moe__barrier;
 typedef struct moe__member {
     uint32_t index, n; /* 0 <= index < n */
     moe__barrier *barrier;
+    struct moe__chunks *share; /* [3][n] counters of base/work.h, zeros when a run begins */
 } moe__member;
 
 typedef void (*moe__team_fn)(moe__member *m, void *arg);

@@ -52,6 +52,7 @@ struct moe__team {
     uint32_t n_workers;     /* pool: threads started */
     _Atomic uint64_t call;  /* pool: number of the run << 32 | its members, 0 for the end */
     int low;                /* pool: threads lower their own priority */
+    moe__chunks *share;     /* [3][n], behind the workers: see moe__member */
     moe__pool_worker worker[];   /* pool: [n - 1] */
 };
 

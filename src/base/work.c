@@ -30,6 +30,7 @@ static void meet(moe__worker *w)
     solo s = {w, 0};
     while (s.n < w->n_tails && is_solo(&w->tail[s.n])) s.n++;
     if (w->index == 0) moe__chunks_reset(&w->work->chunks[(w->phase + 1) % 3]);
+    moe__chunks_reset(&w->member->share[(w->phase + 1) % 3 * w->member->n + w->index]);
     moe__barrier_wait_then(w->member, s.n ? run_solo : NULL, &s);
     w->phase++;
     w->open = 0;

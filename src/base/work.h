@@ -3,7 +3,8 @@
  * Sharing the work of a walk among the members of a team. All members run the same phases in the same order.
  * There are two kinds of work:
  *
- *  - items, taken one by one by whoever is free until none is left (moe__work_take, moe__work_close);
+ *  - items, taken one by one or in runs by whoever is free until none is left (moe__work_take,
+ * moe__work_item, moe__work_close);
  *  - what follows from their results: small jobs for each row, or for all at once (moe__work_after,
  *    moe__work_once). They are put off until somebody takes the next items. Then all meet; what is small is
  *    done right there by the last one to arrive, before the others go on, in the order it was asked for; what
@@ -62,6 +63,29 @@ static inline size_t moe__work_take(moe__worker *w)
 {
     if (w->open || w->n_tails) moe__work_settle(w);
     return moe__chunks_take(&w->work->chunks[w->phase % 3]);
+}
+
+/* Whose part of the items a member is at: its own (0), the next one's (1) ... Starts as zeros. */
+typedef struct moe__run {
+    uint32_t part;
+} moe__run;
+
+/*
+ * *i = the next of `total` items; 0 if none is left. Each member has a part of its own, always the same one
+ * of as many items, and helps the others when that is done. So weights stay in the cache of the core that had
+ * them last time, and what a member asks memory for ahead of time is what it takes next.
+ */
+static inline int moe__work_item(moe__worker *w, moe__run *r, size_t total, size_t *i)
+{
+    if (w->open || w->n_tails) moe__work_settle(w);
+    const uint32_t n = w->member->n;
+    for (; r->part < n; r->part++) {
+        const uint32_t v = (w->index + r->part) % n;
+        const size_t first = total * v / n, end = total * (v + 1) / n;
+        *i = first + moe__chunks_take(&w->member->share[(w->phase % 3) * n + v]);
+        if (*i < end) return 1;
+    }
+    return 0;
 }
 
 /* No more items for this member. What they made may be read behind the next take, job or settle. */

@@ -51,7 +51,8 @@ static void share(moe__worker *w, const moe__ffn *f, uint32_t n_out, uint32_t st
                   float *exact)
 {
     const uint32_t n = blocks(n_out, step);
-    for (size_t i; (i = moe__work_take(w)) < (size_t)n * f->n_jobs;) {
+    moe__run run = {0};
+    for (size_t i; moe__work_item(w, &run, (size_t)n * f->n_jobs, &i);) {
         const uint32_t first = (uint32_t)(i % n) * step;
         part(f, &f->job[i / n], first, n_out - first < step ? n_out - first : step, exact);
     }
@@ -76,7 +77,7 @@ static void pack_slots(moe__worker *w, void *arg, const void *what, size_t i)
 
 static uint32_t item_rows(const moe__worker *w, const moe__ffn *f, const moe__matrix *m)
 {
-    return moe__rows_per_item(m, f->n_jobs, w->member->n);
+    return moe__rows_per_item(m, f->n_jobs, f->n_slots / (f->n_jobs ? f->n_jobs : 1), w->member->n);
 }
 
 void moe__ffn_run(moe__worker *w, const moe__ffn *f, float *exact)

@@ -61,19 +61,22 @@ void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t fi
     }
 }
 
-/* An item takes 0.5 to 20 microseconds of reading; four for each member leave little to wait for. Tile products
- * (x86/amx256.inl) turn their columns once for up to 128 rows. */
+/*
+ * An item of a few columns takes 0.5 to 3 microseconds of reading. With many columns the kernels want more
+ * rows for what they prepare once. Four items for each member leave little to wait for.
+ */
 #define ITEM_BYTES_MIN   8192u
-#define ITEM_BYTES_MAX   131072u
+#define ITEM_BYTES_FEW   32768u
+#define ITEM_BYTES_MANY  131072u
+#define MANY_COLUMNS     5u
 #define ITEMS_PER_MEMBER 4u
 
-uint32_t moe__rows_per_item(const moe__matrix *w, size_t n_matrices, uint32_t n_members)
+uint32_t moe__rows_per_item(const moe__matrix *w, size_t n_matrices, size_t n_cols, uint32_t n_members)
 {
+    const size_t most = n_cols < MANY_COLUMNS ? ITEM_BYTES_FEW : ITEM_BYTES_MANY;
     const size_t row = w->row_bytes ? w->row_bytes : 1;
-    const size_t share = n_members == 1 ? ITEM_BYTES_MAX : n_matrices * w->n_out * row / (ITEMS_PER_MEMBER * n_members);
-    const size_t bytes = share < ITEM_BYTES_MIN   ? ITEM_BYTES_MIN
-                         : share > ITEM_BYTES_MAX ? ITEM_BYTES_MAX
-                                                  : share;
+    const size_t share = n_members == 1 ? most : n_matrices * w->n_out * row / (ITEMS_PER_MEMBER * n_members);
+    const size_t bytes = share < ITEM_BYTES_MIN ? ITEM_BYTES_MIN : share > most ? most : share;
     const size_t rows = bytes / row;
     return rows < 16 ? 16 : rows > 256 ? 256 : (uint32_t)(rows / 16 * 16);
 }

@@ -58,9 +58,10 @@ void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t fi
                        float *exact);
 
 /*
- * Weight rows per work item, where n_matrices of this size are shared by n_members: enough bytes to be worth
+ * Weight rows per work item, where n_matrices of this size meet n_cols columns each and are shared by
+ * n_members: enough bytes to be worth
  * taking, few enough to share well.
  */
-uint32_t moe__rows_per_item(const moe__matrix *w, size_t n_matrices, uint32_t n_members);
+uint32_t moe__rows_per_item(const moe__matrix *w, size_t n_matrices, size_t n_cols, uint32_t n_members);
 
 #endif

@@ -47,7 +47,7 @@ static void logit_rows(const pass *p, moe__worker *w)
 {
     const moe_session *s = p->s;
     const moe__matrix *head = &s->m->head;
-    const uint32_t step = moe__rows_per_item(head, 1, w->member->n);
+    const uint32_t step = moe__rows_per_item(head, 1, p->n_columns, w->member->n);
     float *y = s->logits + (size_t)p->logits_at * head->n_out;
     const moe__product product = {.w = head,
                                   .data = head->data,
@@ -55,7 +55,9 @@ static void logit_rows(const pass *p, moe__worker *w)
                                   .n_cols = p->n_columns,
                                   .y = y,
                                   .ldy = head->n_out};
-    for (size_t i; p->n_columns && (i = moe__work_take(w)) * step < head->n_out;) {
+    const size_t n_items = p->n_columns ? (head->n_out + step - 1) / step : 0;
+    moe__run run = {0};
+    for (size_t i; moe__work_item(w, &run, n_items, &i);) {
         const uint32_t first = (uint32_t)i * step,
                        n = head->n_out - first < step ? head->n_out - first : step;
         moe__product_rows(&product, &s->m->k, first, n, moe__session_exact_row(s, w));

@@ -11,14 +11,15 @@
 
 void moe__run_products(moe_session *s, moe__worker *w, const moe__rows *x, const moe__task *t, size_t n_tasks)
 {
-    size_t items[3], total = 0;
-    uint32_t steps[3];
+    size_t items[3] = {0}, total = 0;
+    uint32_t steps[3] = {0};
     for (size_t i = 0; i < n_tasks; i++) {
-        steps[i] = moe__rows_per_item(t[i].w, n_tasks, w->member->n);
+        steps[i] = moe__rows_per_item(t[i].w, n_tasks, s->n_rows, w->member->n);
         items[i] = (t[i].w->n_out + steps[i] - 1) / steps[i];
         total += items[i];
     }
-    for (size_t item; (item = moe__work_take(w)) < total;) {
+    moe__run run = {0};
+    for (size_t item; moe__work_item(w, &run, total, &item);) {
         size_t i = 0;
         for (; item >= items[i]; i++) item -= items[i];
         const uint32_t step = steps[i], first = (uint32_t)item * step;

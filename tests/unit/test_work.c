@@ -17,7 +17,7 @@
 
 enum { MAX_ROWS = 9, MAX_STEPS = 40, MAX_MEMBERS = 5, N_PROGRAMS = 300 };
 
-enum { ITEMS, ROWS, ONCE, ANY_TIME, SETTLE, N_KINDS };
+enum { ITEMS, PARTS, ROWS, ONCE, ANY_TIME, SETTLE, N_KINDS };
 
 typedef struct program {
     uint32_t n_rows, n_steps;
@@ -77,6 +77,12 @@ static void walk(moe__member *m, void *arg)
             for (size_t i; (i = moe__work_take(&w)) < p->n_rows;) do_row(&w, s, what, i);
             moe__work_close(&w);
             break;
+        case PARTS: {
+            moe__run run = {0};
+            for (size_t i; moe__work_item(&w, &run, p->n_rows, &i);) do_row(&w, s, what, i);
+            moe__work_close(&w);
+            break;
+        }
         case ROWS: moe__work_after(&w, do_row, s, what, p->n_rows); break;
         case ONCE: moe__work_once(&w, do_once, s, what, 0); break;
         case ANY_TIME: moe__work_once(&w, do_any_time, s, what, 1); break;
