@@ -83,13 +83,28 @@ void moe__attn_carve(moe__attn *a, moe__carve *c, const moe__hparams *h, uint32_
     a->part = moe__carve_take(c, a->n_parts, moe__attn_row_floats(h) * sizeof(float));
 }
 
-/* Runs end where sixteen positions end: these share cache lines, which one thread should write. */
+/* Whether the rows of some sequence do not stand one behind the other. */
+static int is_scattered(const moe__attn *a, uint32_t n_rows)
+{
+    const moe__place *p = a->place;
+    for (uint32_t i = 1; i < n_rows; i++)
+        for (uint32_t j = 0; p[i].seq != p[i - 1].seq && j < i; j++)
+            if (p[j].seq == p[i].seq) return 1;
+    return 0;
+}
+
+/*
+ * A run is stored by one thread. Runs end where a tile of values ends: in Q4_0, positions p and p + 16 of a tile
+ * share bytes, so that two threads must not write to one tile; in other types they share cache lines.
+ */
 static void share_runs(moe__attn *a, uint32_t n_rows)
 {
     const moe__place *p = a->place;
     a->n_runs = 0;
+    const int whole = a->kv->type_v == MOE_TYPE_Q4_0 && is_scattered(a, n_rows);
     for (uint32_t i = 0; i < n_rows; i++)
-        if (i == 0 || p[i].seq != p[i - 1].seq || p[i].pos != p[i - 1].pos + 1 || p[i].pos % MOE_K_TILE == 0)
+        if (i == 0 || (!whole && (p[i].seq != p[i - 1].seq || p[i].pos != p[i - 1].pos + 1 ||
+                                  p[i].pos % MOE_V_TILE == 0)))
             a->run[a->n_runs++] = i;
     a->run[a->n_runs] = n_rows;
 }
