@@ -51,6 +51,13 @@ static enum result do_action(struct script *s, const char *arg)
     return DONE;
 }
 
+/* The same, but a grey button is let be: what was to be stopped may have ended by itself. */
+static enum result do_try(struct script *s, const char *arg)
+{
+    const enum result r = do_action(s, arg);
+    return r == LATER ? DONE : r;
+}
+
 static enum result do_type(struct script *s, const char *arg)
 {
     char *text = g_strcompress(arg); /* \n and the like */
@@ -224,6 +231,7 @@ static const struct {
 } commands[] = {
     {"action", do_action},
     {"type", do_type},
+    {"try", do_try},
     {"wait", do_wait},
     {"tokens", do_tokens},
     {"pause", do_pause},

@@ -241,9 +241,9 @@ says out "another model while writing: on and on, past its context" '^long state
 {
     echo wait
     echo 'type It was a'
-    echo 'set length 400' # longer than the last pause, however fast the machine
-    for ms in 0 1 2 3 5 8 13 21 34; do
-        printf 'action continue\npause %s\naction stop\nwait\n' "$ms"
+    echo 'set length 400'
+    for ms in 0 1 2 3 5 8 13 21 34 55 89 144; do
+        printf 'action continue\npause %s\ntry stop\nwait\n' "$ms"
     done
     printf 'print stops\nset length 25\naction continue\nwait\nprint whole\n'
 } >"$tmp/stops"
