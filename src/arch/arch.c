@@ -63,6 +63,7 @@ uint64_t moe__width_of(const moe__hparams *h, moe__width w)
     case W_V: return (uint64_t)h->n_heads_kv * h->dim_head_v;
     case W_ATTN: return (uint64_t)h->n_heads * h->dim_head_v;
     case W_HEAD: return h->dim_head_k;
+    case W_HEADS: return h->n_heads;
     case W_FF: return h->dim_ff;
     case W_FF_EXPERT: return h->dim_ff_expert;
     case W_FF_SHARED: return h->dim_ff_shared;

@@ -21,13 +21,15 @@ typedef struct moe__hparams {
     uint32_t n_null;                   /* null experts that routers have rows for (AdaMoE) */
     uint32_t n_groups, top_groups;     /* groups of experts; 0 = none */
     uint32_t dim_ff, dim_ff_expert, dim_ff_shared; /* dense layers, one expert, the shared expert */
-    uint32_t n_rot;                                /* rotated part of a head */
+    uint32_t n_rot, rot_at;                        /* rotated part of a head, and where it begins */
+    uint32_t v_in_k;                               /* 1: values are the first elements of their keys (absorbed MLA) */
     uint32_t rope_ctx_orig;
     uint32_t window;                               /* positions that windowed layers see; 0 = all (model/window.c) */
     float eps;
     float rope_base, rope_factor, rope_attn_factor, yarn_beta_fast, yarn_beta_slow;
     float embed_scale, residual_scale, logit_scale; /* logits are divided by logit_scale */
     float attn_scale;                               /* 0 = 1 / sqrt(dim_head_k) */
+    float attn_softcap, final_softcap;              /* scores, logits s become c tanh(s / c); 0 = stay as they are */
     float clamp_qkv;                                /* 0 = none */
     float expert_scale;
     uint32_t expert_norm;                           /* 0, 1: expert_weights_norm of the file */
@@ -52,7 +54,7 @@ typedef struct moe__key {
 typedef enum moe__width {
     W_NONE, /* no such dimension */
     W_ONE, W_DIM, W_Q, W_K, W_V, W_ATTN, /* n_heads * dim_head_k, kv heads * k, kv heads * v, n_heads * dim_head_v */
-    W_HEAD, W_FF, W_FF_EXPERT, W_FF_SHARED, W_EXPERTS, W_ROUTER, W_VOCAB, W_ROT_HALF,
+    W_HEAD, W_HEADS, W_FF, W_FF_EXPERT, W_FF_SHARED, W_EXPERTS, W_ROUTER, W_VOCAB, W_ROT_HALF,
     N_WIDTHS
 } moe__width;
 
@@ -62,7 +64,7 @@ typedef enum moe__role {
     ROLE_TOKEN_EMBD, ROLE_OUTPUT_NORM, ROLE_OUTPUT, ROLE_ROPE_FREQS, /* once per model */
     N_MODEL_ROLES,
     ROLE_ATTN_NORM = N_MODEL_ROLES, ROLE_ATTN_Q, ROLE_ATTN_K, ROLE_ATTN_V, ROLE_ATTN_Q_BIAS, ROLE_ATTN_K_BIAS, ROLE_ATTN_V_BIAS,
-    ROLE_ATTN_Q_NORM, ROLE_ATTN_K_NORM, ROLE_ATTN_OUTPUT, ROLE_ATTN_OUTPUT_BIAS,
+    ROLE_ATTN_Q_NORM, ROLE_ATTN_K_NORM, ROLE_ATTN_SINKS, ROLE_ATTN_OUTPUT, ROLE_ATTN_OUTPUT_BIAS,
     ROLE_FFN_NORM, ROLE_ROUTER, ROLE_ROUTER_BIAS, ROLE_SELECT_BIAS, ROLE_GATE_EXPS, ROLE_UP_EXPS, ROLE_DOWN_EXPS,
     ROLE_GATE_SHEXP, ROLE_UP_SHEXP, ROLE_DOWN_SHEXP, ROLE_SHARED_GATE,
     ROLE_FFN_GATE, ROLE_FFN_UP, ROLE_FFN_DOWN,
@@ -150,6 +152,9 @@ uint64_t moe__width_of(const moe__hparams *h, moe__width w);
     {"attention.value_length", MOE_HP(dim_head_v), KEY_U32, 0, 0, 0, 4096}, \
     {"attention.layer_norm_rms_epsilon", MOE_HP(eps), KEY_F32, 1, 0, 0, 1}, \
     {"attention.sliding_window", MOE_HP(window), KEY_U32, 0, 0, 0, 1u << 30}, \
+    {"attention.scale", MOE_HP(attn_scale), KEY_F32, 0, 0, 0, 1e6}, /* 0 = 1 / square root of the key's width */ \
+    {"attn_logit_softcapping", MOE_HP(attn_softcap), KEY_F32, 0, 0, 0, 1e6}, \
+    {"final_logit_softcapping", MOE_HP(final_softcap), KEY_F32, 0, 0, 0, 1e6}, \
     {"rope.freq_base", MOE_HP(rope_base), KEY_F32, 0, 10000, 1, 1e12}, \
     {"rope.dimension_count", MOE_HP(n_rot), KEY_U32, 0, 0, 0, 4096},         /* 0 = a whole head */ \
     {"rope.scaling.factor", MOE_HP(rope_factor), KEY_F32, 0, 1, 1e-3, 1e6}, \
@@ -179,6 +184,7 @@ uint64_t moe__width_of(const moe__hparams *h, moe__width w);
     {ROLE_ATTN_Q, NEED_ALWAYS, {W_DIM, W_Q}, "attn_q.weight"}, \
     {ROLE_ATTN_K, NEED_ALWAYS, {W_DIM, W_K}, "attn_k.weight"}, \
     {ROLE_ATTN_V, NEED_ALWAYS, {W_DIM, W_V}, "attn_v.weight"}, \
+    {ROLE_ATTN_SINKS, NEED_OPTIONAL, {W_HEADS}, "attn_sinks.weight"}, \
     {ROLE_ATTN_OUTPUT, NEED_ALWAYS, {W_ATTN, W_DIM}, "attn_output.weight"}
 
 #define MOE_TENSORS_ATTN_BIAS(need) \

@@ -10,7 +10,6 @@ static const moe__key granitemoe_keys[] = {
     {"embedding_scale", MOE_HP(embed_scale), KEY_F32, 0, 1, -1e6, 1e6},
     {"residual_scale", MOE_HP(residual_scale), KEY_F32, 0, 1, -1e6, 1e6},
     {"logit_scale", MOE_HP(logit_scale), KEY_F32, 0, 1, 1e-6, 1e6},
-    {"attention.scale", MOE_HP(attn_scale), KEY_F32, 0, 0, 0, 1e6},
 };
 
 static const moe__tensor_row granitemoe_tensors[] = {

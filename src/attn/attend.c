@@ -11,7 +11,8 @@
 enum {
     PAGES = MOE_ATTN_CHUNK / MOE_KV_PAGE,
     PAGE_K_TILES = MOE_KV_PAGE / MOE_K_TILE,
-    PAGE_V_TILES = MOE_KV_PAGE / MOE_V_TILE
+    PAGE_V_TILES = MOE_KV_PAGE / MOE_V_TILE,
+    SCORES = MOE_ATTN_CHUNK + 16 /* floats between rows of scores: rows do not share sets of the cache */
 };
 
 static int quantised(int type) { return type == MOE_TYPE_Q8_0 || type == MOE_TYPE_Q4_0; }
@@ -27,8 +28,9 @@ typedef struct room {
     char *q;       /* [queries] operands of a tile */
     float *acc;    /* [queries] rows: the running softmax of each */
     float *part;   /* [SUB_QUERIES] rows: of the chunk at hand */
-    float *score;  /* [SUB_QUERIES][MOE_ATTN_CHUNK] */
+    float *score;  /* [SUB_QUERIES][SCORES] */
     moe__act32 *w; /* [SUB_QUERIES][PAGE_V_TILES][dim_head_v / 32] */
+    uint8_t *v;    /* a page of values that are part of their keys */
 } room;
 
 static void *take_room(float *scratch, size_t *used, size_t bytes)
@@ -48,10 +50,11 @@ static size_t cut_room(room *r, const moe__kv *kv, const moe__hparams *h, uint32
     r->q = take_room(scratch, &used, n * operand_bytes(kv->type_k, h->dim_head_k));
     r->acc = take_room(scratch, &used, n * row);
     r->part = take_room(scratch, &used, sub * row);
-    r->score = take_room(scratch, &used, sub * MOE_ATTN_CHUNK * sizeof(float));
+    r->score = take_room(scratch, &used, sub * SCORES * sizeof(float));
     r->w =
         take_room(scratch, &used,
                   quantised(kv->type_v) ? sub * PAGE_V_TILES * operand_bytes(kv->type_v, h->dim_head_v) : 0);
+    r->v = take_room(scratch, &used, kv->v_in_k ? PAGE_V_TILES * kv->tile_v : 0);
     return used;
 }
 
@@ -69,6 +72,8 @@ typedef struct attn_job {
     const moe__kv *kv;
     uint32_t layer, seq, head, window; /* layer: of kv */
     uint32_t group, n_q, dim; /* dim of values */
+    const float *sinks;       /* of the head's queries, or NULL */
+    float scale, cap;         /* of scores; cap 0: none */
     size_t row, q_bytes;      /* floats of a row of sums, bytes of a query */
     room r;
 } attn_job;
@@ -110,27 +115,48 @@ static uint32_t first_past(const attn_job *j, uint32_t k, uint32_t end, uint32_t
     return k < end ? k : end;
 }
 
-/* Of a chunk's scores those before the window count for nothing. */
-static void hide(const attn_job *j, uint32_t k, uint32_t c, float *score)
+/* A chunk's n scores to weights, as attn_exp does it: limited first, and those before the window count for
+ * nothing. */
+static float weights(const attn_job *j, uint32_t k, uint32_t c, float *score, uint32_t n, float *sum)
 {
-    const uint32_t first = c * MOE_ATTN_CHUNK, from = sees_from(j, k);
-    for (uint32_t i = 0; first + i < from; i++) score[i] = -INFINITY;
+    const uint32_t first = c * MOE_ATTN_CHUNK, from = sees_from(j, k), hidden = from > first ? from - first : 0;
+    if (j->cap > 0) j->k->softcap(score + hidden, j->scale / j->cap, j->cap, n - hidden);
+    for (uint32_t i = 0; i < hidden; i++) score[i] = -INFINITY;
+    return j->k->attn_exp(score, j->cap > 0 ? 1.0f : j->scale, n, sum);
+}
+
+/* What is read after the keys of a page: its values, or the keys a chunk later. */
+static const void *behind_keys(const attn_job *j, uint32_t c, uint32_t p)
+{
+    const moe__kv *kv = j->kv;
+    if (!kv->v_in_k) return moe__kv_page_v(kv, j->layer, j->head, page_at(j, c, p));
+    if ((c + 1) * PAGES + p >= kv->seq[j->seq].n_pages) return NULL;
+    return moe__kv_page_k(kv, j->layer, j->head, page_at(j, c + 1, p));
+}
+
+/* Values of a page, as far as query `last` sees it. */
+static const void *values(const attn_job *j, uint32_t c, uint32_t p, uint32_t last)
+{
+    const uint32_t page = page_at(j, c, p);
+    if (!j->kv->v_in_k) return moe__kv_page_v(j->kv, j->layer, j->head, page);
+    const uint32_t n = (sees(j, last, c, p) + MOE_V_TILE - 1) / MOE_V_TILE * MOE_V_TILE;
+    moe__kv_turn(j->kv, moe__kv_page_k(j->kv, j->layer, j->head, page), n, j->r.v);
+    return j->r.v;
 }
 
 static void page_scores(const attn_job *j, uint32_t c, uint32_t p, uint32_t k0, uint32_t k, uint32_t end)
 {
     const moe__kv *kv = j->kv;
     const uint32_t page = page_at(j, c, p);
-    const moe__attn_qk args = {.s = j->r.score + (size_t)(k - k0) * MOE_ATTN_CHUNK + p * MOE_KV_PAGE,
-                               .lds = MOE_ATTN_CHUNK,
+    const moe__attn_qk args = {.s = j->r.score + (size_t)(k - k0) * SCORES + p * MOE_KV_PAGE,
+                               .lds = SCORES,
                                .q = j->r.q + k * j->q_bytes,
                                .q_bytes = j->q_bytes,
                                .k = moe__kv_page_k(kv, j->layer, j->head, page),
                                .n_q = end - k,
                                .n_tiles = (sees(j, end - 1, c, p) + MOE_K_TILE - 1) / MOE_K_TILE,
                                .dim = kv->dim_k,
-                               .ahead = end - k > FEW_QUERIES ? NULL
-                                                              : moe__kv_page_v(kv, j->layer, j->head, page)};
+                               .ahead = end - k > FEW_QUERIES ? NULL : behind_keys(j, c, p)};
     switch (kv->type_k) {
     case MOE_TYPE_F32: j->k->attn_qk_f32(&args); break;
     case MOE_TYPE_F16: j->k->attn_qk_f16(&args); break;
@@ -160,7 +186,7 @@ static void page_values_quantised(const attn_job *j, uint32_t c, uint32_t p, uin
     for (uint32_t i = k; i < end; i++) n[i - k] = sees(j, i, c, p);
     const moe__attn_weights w = {.w = j->r.w,
                                  .p = score,
-                                 .ldp = MOE_ATTN_CHUNK,
+                                 .ldp = SCORES,
                                  .v = args->v,
                                  .tile_bytes = j->kv->tile_v,
                                  .n = n,
@@ -183,7 +209,7 @@ static void page_values_float(const attn_job *j, uint32_t c, uint32_t p, uint32_
     const char *v = args->v;
     float *y = args->y;
     args->p = score;
-    args->p_bytes = MOE_ATTN_CHUNK * sizeof *score;
+    args->p_bytes = SCORES * sizeof *score;
     args->n = common;
     sum_values(j, args);
     args->ahead = NULL;
@@ -192,7 +218,7 @@ static void page_values_float(const attn_job *j, uint32_t c, uint32_t p, uint32_
         const uint32_t same = j->group - i % j->group; /* heads of the row */
         args->n_q = same < end - i ? same : end - i;
         args->n = sees(j, i, c, p) - common;
-        args->p = score + (size_t)(i - k) * MOE_ATTN_CHUNK + common;
+        args->p = score + (size_t)(i - k) * SCORES + common;
         args->y = y + (i - k) * j->row;
         if (args->n) sum_values(j, args);
     }
@@ -203,13 +229,13 @@ static void page_values(const attn_job *j, uint32_t c, uint32_t p, uint32_t k0, 
 {
     const moe__kv *kv = j->kv;
     const uint32_t next = c * PAGES + p + PAGES; /* the keys that follow those that were asked for */
-    const float *score = j->r.score + (size_t)(k - k0) * MOE_ATTN_CHUNK + p * MOE_KV_PAGE;
+    const float *score = j->r.score + (size_t)(k - k0) * SCORES + p * MOE_KV_PAGE;
     moe__attn_av args = {.y = rows + (k - k0) * j->row,
                          .ldy = j->row,
-                         .v = moe__kv_page_v(kv, j->layer, j->head, page_at(j, c, p)),
+                         .v = values(j, c, p, end - 1),
                          .n_q = end - k,
                          .dim = j->dim};
-    if (end - k <= FEW_QUERIES && next < kv->seq[j->seq].n_pages)
+    if (end - k <= FEW_QUERIES && !kv->v_in_k && next < kv->seq[j->seq].n_pages)
         args.ahead = moe__kv_page_k(kv, j->layer, j->head, page_at(j, c + 1, p));
     if (quantised(kv->type_v))
         page_values_quantised(j, c, p, k, end, &args, score);
@@ -234,10 +260,8 @@ static void do_chunk(const attn_job *j, uint32_t c, uint32_t k0, uint32_t end, f
         float *row = rows + (i - k0) * j->row;
         uint32_t n = 0;
         for (uint32_t p = 0; p < PAGES; p++) n += sees(j, i, c, p);
-        hide(j, i, c, j->r.score + (size_t)(i - k0) * MOE_ATTN_CHUNK);
         memset(row, 0, j->dim * sizeof *row);
-        row[at] = j->k->attn_exp(j->r.score + (size_t)(i - k0) * MOE_ATTN_CHUNK, j->a->m->attn_scale, n,
-                                 &row[at + 1]);
+        row[at] = weights(j, i, c, j->r.score + (size_t)(i - k0) * SCORES, n, &row[at + 1]);
     }
     for (uint32_t p = 0; p < PAGES; p++)
         if (k[p] < e[p]) page_values(j, c, p, k0, k[p], e[p], rows);
@@ -259,13 +283,25 @@ static void merge(const attn_job *j, float *acc, const float *part)
     acc[at] = top;
 }
 
+/* What a row of sums is multiplied by: 1 / sum of weights. A sink is one more score, whose value is zero. */
+static float weight_of_all(const attn_job *j, uint32_t k, const float *acc)
+{
+    const float max = acc[j->row - 16], sum = acc[j->row - 16 + 1];
+    if (!j->sinks) return 1.0f / sum;
+    const float sink = j->sinks[k % j->group], top = sink > max ? sink : max;
+    const float from[2] = {max - top, sink - top};
+    float by[2];
+    j->k->exp(by, from, 2);
+    return by[0] / (sum * by[0] + by[1]);
+}
+
 static void finish_row(const attn_job *j, uint32_t k, const float *acc, float *out)
 {
     const uint32_t n_heads = j->a->m->hp.n_heads;
     float *y =
         out + ((size_t)(j->t->first + k / j->group) * n_heads + j->head * j->group + k % j->group) * j->dim;
     memcpy(y, acc, j->dim * sizeof *y);
-    j->k->scale(y, 1.0f / acc[j->row - 16 + 1], j->dim);
+    j->k->scale(y, weight_of_all(j, k, acc), j->dim);
 }
 
 /* Chunk c's sums of query i join what is there, or are the first. */
@@ -363,6 +399,7 @@ void moe__attn_item(const moe__attn *a, uint32_t layer, size_t item, float *out,
     const moe__hparams *h = &a->m->hp;
     uint32_t head, span;
     const moe__attn_tile *t = find_item(a, item, &head, &span);
+    const float *sinks = a->m->layers[layer].vec[ROLE_ATTN_SINKS];
     attn_job j = {.a = a,
              .k = &a->m->k,
              .t = t,
@@ -373,6 +410,9 @@ void moe__attn_item(const moe__attn *a, uint32_t layer, size_t item, float *out,
              .window = a->m->layers[layer].window,
              .group = h->n_heads / h->n_heads_kv,
              .dim = h->dim_head_v,
+             .sinks = sinks ? sinks + head * (h->n_heads / h->n_heads_kv) : NULL,
+             .scale = a->m->attn_scale,
+             .cap = h->attn_softcap,
              .row = moe__attn_row_floats(h),
              .q_bytes = operand_bytes(a->kv->type_k, h->dim_head_k)};
     j.n_q = t->n * j.group;

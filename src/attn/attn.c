@@ -35,7 +35,7 @@ static void finish(const moe__attn *a, float *x, uint32_t n_heads, const float *
             x[j] = x[j] > h->clamp_qkv ? h->clamp_qkv : x[j] < -h->clamp_qkv ? -h->clamp_qkv : x[j];
     for (uint32_t j = 0; j < n_heads; j++) {
         if (norm && norm_n != n) k->rms_norm(x + j * dim, x + j * dim, norm, h->eps, dim);
-        k->rope(x + j * dim, cs, h->n_rot, a->m->arch->rope_half);
+        k->rope(x + j * dim + h->rot_at, cs, h->n_rot, a->m->arch->rope_half);
     }
 }
 
@@ -46,17 +46,18 @@ static void prepare_attn_row(const moe__attn *a, uint32_t layer, size_t i)
     moe__kv *kv = moe__attn_kv(a, layer);
     const moe__kv_place at = moe__kv_at(kv, l->kv_index, a->place[i].seq, a->place[i].pos);
     const float *cs = a->turn + i * h->n_rot;
-    float *q = a->q + i * h->n_heads * h->dim_head_k, *k = a->k + i * a->kv->width_k,
-          *v = a->v + i * a->kv->width_v;
+    float *q = a->q + i * h->n_heads * h->dim_head_k, *k = a->k + i * a->kv->width_k;
+    float *v = a->kv->v_in_k ? NULL : a->v + i * a->kv->width_v;
     finish(a, q, h->n_heads, l->vec[ROLE_ATTN_Q_BIAS], l->vec[ROLE_ATTN_Q_NORM], l->vec_n[ROLE_ATTN_Q_NORM],
            cs);
     finish(a, k, h->n_heads_kv, l->vec[ROLE_ATTN_K_BIAS], l->vec[ROLE_ATTN_K_NORM],
            l->vec_n[ROLE_ATTN_K_NORM], cs);
+    moe__kv_store_k(kv, &a->m->k, at, k);
+    if (kv->v_in_k) return;
     if (l->vec[ROLE_ATTN_V_BIAS]) a->m->k.add(v, l->vec[ROLE_ATTN_V_BIAS], a->kv->width_v);
     if (h->clamp_qkv > 0)
         for (uint32_t j = 0; j < a->kv->width_v; j++)
             v[j] = v[j] > h->clamp_qkv ? h->clamp_qkv : v[j] < -h->clamp_qkv ? -h->clamp_qkv : v[j];
-    moe__kv_store_k(kv, &a->m->k, at, k);
     moe__kv_store_v(kv, &a->m->k, at, v);
 }
 

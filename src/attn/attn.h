@@ -40,7 +40,7 @@ typedef struct moe__attn {
     const moe__place *place; /* [n_rows] */
     float *q;                /* [n_rows][n_heads * dim_head_k] */
     float *k;                /* [n_rows][n_heads_kv * dim_head_k] */
-    float *v;                /* [n_rows][n_heads_kv * dim_head_v] */
+    float *v;                /* [n_rows][n_heads_kv * dim_head_v]; not used where values are part of keys */
     float *turn;             /* [n_rows][n_rot/2] pairs {cos, sin} */
 
     /* how the rows are shared out (moe__attn_begin) */

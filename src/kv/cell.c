@@ -195,7 +195,10 @@ static void part_k(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, u
 static void part_v(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, uint32_t n, uint8_t *cell,
                    int put)
 {
-    swap_v(kv->type_v, moe__kv_page_v(kv, p.layer, h, p.page), kv->tile_v, p.at, kv->dim_v, d, n, cell, put);
+    if (kv->v_in_k)
+        part_k(kv, p, h, d, n, cell, put);
+    else
+        swap_v(kv->type_v, moe__kv_page_v(kv, p.layer, h, p.page), kv->tile_v, p.at, kv->dim_v, d, n, cell, put);
 }
 
 #define EACH_PART(dim, n)                                                                                    \
@@ -237,6 +240,7 @@ void moe__kv_store_k(moe__kv *kv, const moe__kernels *k, moe__kv_place at, const
 void moe__kv_store_v(moe__kv *kv, const moe__kernels *k, moe__kv_place at, const float *row)
 {
     uint8_t cell[4 * PART];
+    if (kv->v_in_k) return;
     EACH_PART(kv->dim_v, n)
     {
         encode(k, kv->type_v, cell, row + (size_t)h * kv->dim_v + d, n);
@@ -257,6 +261,7 @@ void moe__kv_get_k(const moe__kv *kv, moe__kv_place at, uint8_t *cell)
 
 void moe__kv_get_v(const moe__kv *kv, moe__kv_place at, uint8_t *cell)
 {
+    if (kv->v_in_k) return;
     EACH_PART(kv->dim_v, n)
     {
         part_v(kv, at, h, d, n, cell, 0);
@@ -278,6 +283,7 @@ void moe__kv_put_k(moe__kv *kv, moe__kv_place at, const uint8_t *cell)
 void moe__kv_put_v(moe__kv *kv, moe__kv_place at, const uint8_t *cell)
 {
     uint8_t part[4 * PART];
+    if (kv->v_in_k) return;
     EACH_PART(kv->dim_v, n)
     {
         memcpy(part, cell, cell_bytes(kv->type_v, n));
@@ -289,6 +295,7 @@ void moe__kv_put_v(moe__kv *kv, moe__kv_place at, const uint8_t *cell)
 void moe__kv_move_v(moe__kv *kv, moe__kv_place from, moe__kv_place to)
 {
     uint8_t cell[4 * PART];
+    if (kv->v_in_k) return;
     EACH_PART(kv->dim_v, n)
     {
         part_v(kv, from, h, d, n, cell, 0);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "kernel/kv_tile.h"
 #include "quant/types.h"
 
 int moe__kv_takes(int type)
@@ -26,7 +25,8 @@ void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n
     kv->dim_k = h->dim_head_k;
     kv->dim_v = h->dim_head_v;
     kv->width_k = h->n_heads_kv * h->dim_head_k;
-    kv->width_v = h->n_heads_kv * h->dim_head_v;
+    kv->v_in_k = h->v_in_k != 0;
+    kv->width_v = kv->v_in_k ? 0 : h->n_heads_kv * h->dim_head_v;
     kv->type_k = type_k;
     kv->type_v = type_v;
     kv->cell_k = (uint32_t)moe__type_bytes(moe__type_get(type_k), kv->width_k);
@@ -35,7 +35,7 @@ void moe__kv_size(moe__kv *kv, const moe__hparams *h, uint32_t n_ctx, uint32_t n
     kv->tile_k = (size_t)moe__type_bytes(moe__type_get(type_k), kv->dim_k) * MOE_K_TILE;
     kv->tile_v = (size_t)moe__type_bytes(moe__type_get(type_v), kv->dim_v) * MOE_V_TILE;
     kv->page_k = kv->tile_k * (MOE_KV_PAGE / MOE_K_TILE);
-    kv->page_v = kv->tile_v * (MOE_KV_PAGE / MOE_V_TILE);
+    kv->page_v = kv->v_in_k ? 0 : kv->tile_v * (MOE_KV_PAGE / MOE_V_TILE);
 }
 
 void moe__kv_size_window(moe__kv *w, const moe__kv *all, uint32_t n_layers, uint32_t window, uint32_t n_batch)

@@ -10,6 +10,7 @@
 
 #include "arch/arch.h"
 #include "base/carve.h"
+#include "kernel/kv_tile.h"
 
 #define MOE_KV_PAGE    64u
 #define MOE_KV_NO_PAGE UINT32_MAX
@@ -31,7 +32,8 @@ typedef struct moe__kv {
     uint32_t n_slots; /* entries of a sequence's row of the table */
     uint32_t window;  /* its layers see so many positions: pages behind them are given back; 0 = see all */
     uint32_t dim_k, dim_v;     /* elements of one head */
-    uint32_t width_k, width_v; /* of all heads of one position in one layer */
+    int v_in_k;                /* values are the first dim_v elements of keys: nothing else is kept of them */
+    uint32_t width_k, width_v; /* of all heads of one position in one layer, as far as they are kept */
     int type_k, type_v;        /* MOE_TYPE_F32, F16, BF16, Q8_0 or Q4_0 */
     uint32_t cell_k, cell_v;   /* bytes of one position in one layer, as cell.h gives them out */
     size_t tile_k, tile_v;     /* bytes of 16 positions of a key head; of 32 of a value head (kv_tile.h) */
@@ -115,6 +117,10 @@ static inline uint8_t *moe__kv_page_v(const moe__kv *kv, uint32_t layer, uint32_
 {
     return kv->v + (((size_t)layer * kv->n_heads + head) * kv->n_pages + page) * kv->page_v;
 }
+
+/* Where v_in_k: n positions of a page of keys as a page of values, MOE_KV_PAGE / MOE_V_TILE * tile_v bytes.
+ * (turn.c) */
+void moe__kv_turn(const moe__kv *kv, const uint8_t *keys, uint32_t n, uint8_t *dst);
 
 static inline moe_token *moe__kv_token(const moe__kv *kv, uint32_t q, uint32_t pos)
 {

@@ -54,7 +54,7 @@ void moe__shift_layer(const moe__shift *t, uint32_t layer, uint32_t from, uint32
                             target = moe__kv_at(kv, layer, t->q, pos);
         moe__kv_load_k(kv, source, row);
         for (uint32_t h = 0; h < t->n_heads; h++)
-            t->k->rope(row + (size_t)h * t->dim, turn + (size_t)i * t->n_rot, t->n_rot, t->rope_half);
+            t->k->rope(row + (size_t)h * t->dim + t->rot_at, turn + (size_t)i * t->n_rot, t->n_rot, t->rope_half);
         moe__kv_store_k(kv, t->k, target, row);
         moe__kv_move_v(kv, source, target);
     }

@@ -22,7 +22,7 @@ typedef struct moe__shift {
     uint32_t from;             /* first position that something moves to: in a window not all is there */
     uint32_t start;            /* first position that is there afterwards */
     uint32_t n_heads, dim;     /* a key: n_heads of dim elements */
-    uint32_t n_rot;            /* of each head so many are turned */
+    uint32_t n_rot, rot_at;    /* of each head so many are turned, from element rot_at on */
     int rope_half;             /* pairs (i, i + n/2), or (2i, 2i + 1) */
 } moe__shift;
 

@@ -61,9 +61,12 @@ static void logit_rows(const pass *p, moe__worker *w)
         const uint32_t first = (uint32_t)i * step,
                        n = head->n_out - first < step ? head->n_out - first : step;
         moe__product_rows(&product, &s->m->k, first, n, moe__session_exact_row(s, w));
-        if (s->m->hp.logit_scale != 1)
-            for (uint32_t c = 0; c < p->n_columns; c++)
-                s->m->k.scale(y + (size_t)c * head->n_out + first, 1.0f / s->m->hp.logit_scale, n);
+        const float scale = s->m->hp.logit_scale, cap = s->m->hp.final_softcap;
+        for (uint32_t c = 0; c < p->n_columns && (scale != 1 || cap > 0); c++) {
+            float *part = y + (size_t)c * head->n_out + first;
+            if (scale != 1) s->m->k.scale(part, 1.0f / scale, n);
+            if (cap > 0) s->m->k.softcap(part, 1.0f / cap, cap, n);
+        }
     }
     moe__work_next(w);
 }

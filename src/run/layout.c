@@ -41,7 +41,11 @@ int moe__session_options(moe_session_options *out, const moe_session_options *o,
                        MOE_SESSION_LOW_PRIORITY))
         return MOE_FAIL(INVALID, "session options: flags 0x%x are unknown", out->flags);
     MOE_TRY(kv_type(&out->kv_type_k, "kv_type_k", m->hp.dim_head_k));
+    if (m->hp.v_in_k && !out->kv_type_v) out->kv_type_v = out->kv_type_k;
     MOE_TRY(kv_type(&out->kv_type_v, "kv_type_v", m->hp.dim_head_v));
+    if (m->hp.v_in_k && out->kv_type_v != out->kv_type_k)
+        return MOE_FAIL(UNSUPPORTED, "session options: kv_type_v %d: this model's values are part of its keys, expected "
+                        "kv_type_k %d", out->kv_type_v, out->kv_type_k);
     if (!out->n_ctx) out->n_ctx = m->hp.n_ctx_train < 4096 ? m->hp.n_ctx_train : 4096;
     if (!out->n_seq_max) out->n_seq_max = 1;
     if (!out->n_batch_max) out->n_batch_max = 512;
@@ -100,7 +104,7 @@ static void carve_buffers(moe_session *s, moe__carve *c)
     carve_rows(&s->buf[BUF_Y], c, n, h->dim, 0);
     MOE_CARVE(c, s->attn.q, n * moe__width_of(h, W_Q));
     MOE_CARVE(c, s->attn.k, n * moe__width_of(h, W_K));
-    MOE_CARVE(c, s->attn.v, n * moe__width_of(h, W_V));
+    MOE_CARVE(c, s->attn.v, h->v_in_k ? 0 : n * moe__width_of(h, W_V));
     MOE_CARVE(c, s->attn.turn, n * h->n_rot);
     moe__attn_carve(&s->attn, c, h, s->o.n_batch_max, s->o.n_seq_max, s->o.n_ctx);
     MOE_CARVE(c, s->place, n);

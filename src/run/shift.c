@@ -63,6 +63,7 @@ int moe__session_remove(moe_session *s, uint32_t q, uint32_t first, uint32_t n)
                              .n_heads = h->n_heads_kv,
                              .dim = h->dim_head_k,
                              .n_rot = h->n_rot,
+                             .rot_at = h->rot_at,
                              .rope_half = s->m->arch->rope_half}};
     if (n == 0) return MOE_OK;
     job.win = job.all;

@@ -111,6 +111,7 @@ static uint16_t h[LEN];
     X(swiglu, k->swiglu(c, a, b, LEN)) \
     X(softmax, k->softmax(c, a, LEN)) \
     X(exp, k->exp(c, a, LEN)) \
+    X(softcap, k->softcap(c, 0.5f, 2.0f, LEN)) \
     X(rope, for (size_t r = 0; r < LEN; r += 128) k->rope(c + r, a, 128, 1)) \
     X(to_f16, k->to_f16(h, a, LEN)) \
     X(from_f16, k->from_f16(c, h, LEN)) \

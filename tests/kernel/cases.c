@@ -398,5 +398,15 @@ static void case_of_doubles(tester *t, const char *name, void (*ref)(double *, s
     }
 }
 
+void case_softcap(tester *t)
+{
+    const size_t n = 1 + rnd_below(t, 300);
+    float *y0 = floats(t, 0, n, rnd_values(t)), *y1 = twin(t, 1, y0, n);
+    const float by = rnd_float(t, VALUES_PLAIN), cap = rnd_float(t, VALUES_PLAIN);
+    t->ref->softcap(y0, by, cap, n);
+    t->simd->softcap(y1, by, cap, n);
+    check_floats(t, "softcap", y0, y1, n);
+}
+
 void case_exp64(tester *t) { case_of_doubles(t, "exp64", t->ref->exp64, t->simd->exp64, moe__math_exp); }
 void case_log64(tester *t) { case_of_doubles(t, "log64", t->ref->log64, t->simd->log64, moe__math_log); }

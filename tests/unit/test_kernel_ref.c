@@ -170,6 +170,27 @@ static void softmax_and_attention_exp(void **state)
     assert_true(!signbit(zero) && x[0] == 1.0f && one == 1.0f);
 }
 
+static void soft_limits(void **state)
+{
+    (void)state;
+    const moe__kernels k = ref();
+    float x[MAX], y[MAX];
+    for (int size = -20; size < 12; size++) {
+        fill(x, MAX, ldexpf(1.0f, size));
+        memcpy(y, x, sizeof y);
+        k.softcap(y, 0.25f, 30.0f, MAX);
+        for (size_t i = 0; i < MAX; i++) {
+            const double want = 30.0 * tanh(0.25 * (double)x[i]);
+            near(y[i], want, 4e-7 * fabs(want));
+        }
+    }
+    float far[] = {INFINITY, -INFINITY, 0.0f, NAN};
+    k.softcap(far, 1.0f, 5.0f, 4);
+    near(far[0], 5.0, 1e-6);
+    near(far[1], -5.0, 1e-6);
+    assert_true(far[2] == 0.0f && isnan(far[3]));
+}
+
 static void rope_turns_pairs(void **state)
 {
     (void)state;
@@ -371,7 +392,7 @@ int main(void)
         cmocka_unit_test(exp_is_right_at_its_ends),
         cmocka_unit_test(norm_and_activations),
         cmocka_unit_test(softmax_and_attention_exp),
-        cmocka_unit_test(rope_turns_pairs),
+        cmocka_unit_test(soft_limits), cmocka_unit_test(rope_turns_pairs),
         cmocka_unit_test(attention_with_floats), cmocka_unit_test(attention_with_blocks),
         cmocka_unit_test(kernels_are_chosen_by_name),
     };

@@ -7,7 +7,7 @@
     X(isa, rms_norm) X(isa, add) X(isa, scale) X(isa, axpy) X(isa, swiglu) X(isa, sigmoid) X(isa, softmax) \
     X(isa, rope) X(isa, to_f16) X(isa, from_f16) X(isa, attn_qk_f32) X(isa, attn_qk_f16) \
     X(isa, attn_qk_bf16) X(isa, attn_av_f32) X(isa, attn_av_f16) X(isa, attn_av_bf16) X(isa, attn_weigh) \
-    X(isa, attn_exp) X(isa, exp) X(isa, exp64) X(isa, log64)
+    X(isa, attn_exp) X(isa, exp) X(isa, softcap) X(isa, exp64) X(isa, log64)
 
 #define MOE_INT_KERNELS(X, isa) \
     X(isa, gemm_q4_0) X(isa, gemm_q4_1) X(isa, gemm_q5_0) X(isa, gemm_q5_1) X(isa, gemm_q8_0) \
