@@ -69,6 +69,7 @@ LAYER_NAMES = {
     "self_attn.o_proj": "attn_output",
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
+    "self_attn.sinks": "attn_sinks",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
@@ -83,7 +84,7 @@ LAYER_NAMES = {
 }
 # Order of a layer's tensors in the file: as they are used.
 LAYER_ORDER = (
-    "attn_norm attn_q attn_k attn_v attn_q_norm attn_k_norm attn_output ffn_norm ffn_gate_inp ffn_gate_exps"
+    "attn_norm attn_q attn_k attn_v attn_q_norm attn_k_norm attn_sinks attn_output ffn_norm ffn_gate_inp ffn_gate_exps"
     " ffn_up_exps ffn_down_exps ffn_gate_inp_shexp ffn_gate_shexp ffn_up_shexp ffn_down_shexp ffn_gate ffn_up"
     " ffn_down"
 ).split()
@@ -174,7 +175,7 @@ def plan_layer(
         def load(full: str = full) -> torch.Tensor:
             return src.get(full)
 
-        base, _, suffix = rel.rpartition(".")
+        base, _, suffix = (rel if "." in rel and rel not in LAYER_NAMES else rel + ".weight").rpartition(".")
         if m := SINGLE.match(rel):
             singles.setdefault(EXPERT_ROLE[m[2]], {})[int(m[1])] = full
         elif FUSED.match(rel):
@@ -280,6 +281,10 @@ def write_metadata(w: gguf.GGUFWriter, config, family: Family, name: str, file_t
     write_rope(w, rope)
     write_window(w, config, arch)
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if getattr(config, "attn_logit_softcapping", None):
+        w.add_attn_logit_softcapping(config.attn_logit_softcapping)
+    if getattr(config, "final_logit_softcapping", None):
+        w.add_final_logit_softcapping(config.final_logit_softcapping)
     w.add_vocab_size(config.vocab_size)
     if arch in ("llama", "granitemoe"):
         w.add_rope_dimension_count(head_dim or config.hidden_size // config.num_attention_heads)

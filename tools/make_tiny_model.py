@@ -30,6 +30,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from transformers.models.gemma2 import modeling_gemma2 as gemma2
+from transformers.models.gpt_oss import modeling_gpt_oss as gpt_oss
 
 import convert_hf
 import hf_tokenizer
@@ -50,6 +52,7 @@ class Case:
     write_norm: bool = True  # False: leave the key out, the family's default must do
     seed: int = 1
     gains: dict = field(default_factory=dict)  # factor on the spread of tensors whose name contains the key
+    attention: str = "eager"  # or one of ATTENTION, which other models of transformers have
 
 
 def base(**kw) -> dict:
@@ -69,6 +72,21 @@ def base(**kw) -> dict:
 
 def rope(kind: str, theta: float = 10000.0, **kw) -> dict:
     return {"rope_type": kind, "rope_theta": theta, **kw}
+
+
+def sinks_attention(module, q, k, v, mask, scaling, **kw):
+    return gpt_oss.eager_attention_forward(module, q, k, v, mask, scaling)
+
+
+def capped_attention(module, q, k, v, mask, scaling, **kw):
+    cap = module.config.attn_logit_softcapping
+    return gemma2.eager_attention_forward(module, q, k, v, mask, scaling=scaling, softcap=cap)
+
+
+ATTENTION = {"sinks": sinks_attention, "capped": capped_attention}
+for _name, _forward in ATTENTION.items():
+    transformers.AttentionInterface.register(_name, _forward)
+    transformers.AttentionMaskInterface.register(_name, transformers.masking_utils.eager_mask)
 
 
 # fmt: off
@@ -127,6 +145,13 @@ CASES = [
         hidden_size=32, intermediate_size=44, qkv_bias=True, tie_word_embeddings=True,
         num_experts=6, num_experts_per_tok=2, moe_intermediate_size=12, norm_topk_prob=True,
         shared_expert_intermediate_size=20)),
+    Case("mixtral-sinks", "Mixtral", attention="sinks", config=base(
+        hidden_size=32, head_dim=8, sliding_window=9,
+        num_local_experts=4, num_experts_per_tok=2, intermediate_size=16), gains={"sinks": 6.0}),
+    Case("qwen3moe-capped", "Qwen3Moe", attention="capped", config=base(
+        hidden_size=32, head_dim=12, intermediate_size=32, tie_word_embeddings=True,
+        num_experts=6, num_experts_per_tok=2, moe_intermediate_size=16, norm_topk_prob=True,
+        attn_logit_softcapping=2.5, final_logit_softcapping=4.0)),
 ]
 # fmt: on
 
@@ -134,9 +159,13 @@ CASES = [
 def build(case: Case, seed: int) -> torch.nn.Module:
     """The model with weights drawn from `seed`; sums over a row have a spread of about 1 to 2."""
     config = getattr(transformers, case.model + "Config")(**case.config)
-    config._attn_implementation = "eager"
+    config._attn_implementation = case.attention
     config._experts_implementation = "eager"
     model = getattr(transformers, case.model + "ForCausalLM")(config).float().eval()
+    for layer in model.model.layers if case.attention == "sinks" else ():
+        layer.self_attn.sinks = torch.nn.Parameter(torch.zeros(config.num_attention_heads))
+    if cap := getattr(config, "final_logit_softcapping", None):  # as in Gemma2ForCausalLM
+        model.lm_head.register_forward_hook(lambda _m, _i, logits: torch.tanh(logits / cap) * cap)
     rng = np.random.default_rng([seed, sum(map(ord, case.name))])
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):

@@ -127,8 +127,13 @@ def attention(m: Model, i: int, x: np.ndarray) -> np.ndarray:
     q, k, v = rotate(m, project("q", n_head)), rotate(m, project("k", n_kv)), project("v", n_kv)
     k, v = k.repeat(n_head // n_kv, axis=1), v.repeat(n_head // n_kv, axis=1)
     score = np.einsum("qhd,khd->hqk", q, k) * m.key("attention.scale", dim**-0.5)
+    if cap := m.key("attn_logit_softcapping", 0.0):
+        score = cap * np.tanh(score / cap)
     score = np.where(np.tril(np.ones((n, n), bool)) & ~np.tri(n, n, -window(m, i, n), bool), score, -np.inf)
-    y = np.einsum("hqk,khd->qhd", softmax(score), v).reshape(n, n_head * dim)
+    sinks = m.t.get(blk + "attn_sinks.weight")
+    if sinks is not None:  # one more score in each row, without a value
+        score = np.concatenate((score, np.broadcast_to(sinks[:, None, None], (n_head, n, 1))), -1)
+    y = np.einsum("hqk,khd->qhd", softmax(score)[..., :n], v).reshape(n, n_head * dim)
     return y @ m[blk + "attn_output"].T + m.t.get(blk + "attn_output.bias", 0.0)
 
 
@@ -167,7 +172,10 @@ def forward(m: Model, tokens: list[int]) -> tuple[np.ndarray, list[Route]]:
         x = x + residual * experts(m, i, rms(x, m[f"blk.{i}.ffn_norm"], eps), routes)
     x = rms(x, m["output_norm"], eps)
     head = m["output"] if "output.weight" in m.t else m["token_embd"]
-    return x @ head.T / m.key("logit_scale", 1.0), routes
+    logits = x @ head.T / m.key("logit_scale", 1.0)
+    if cap := m.key("final_logit_softcapping", 0.0):
+        logits = cap * np.tanh(logits / cap)
+    return logits, routes
 
 
 if __name__ == "__main__":

@@ -71,10 +71,10 @@ typedef struct attn_job {
     const moe__attn_tile *t;
     const moe__kv *kv;
     uint32_t layer, seq, head, window; /* layer: of kv */
-    uint32_t group, n_q, dim; /* dim of values */
-    const float *sinks;       /* of the head's queries, or NULL */
-    float scale, cap;         /* of scores; cap 0: none */
-    size_t row, q_bytes;      /* floats of a row of sums, bytes of a query */
+    uint32_t group, n_q, dim;          /* dim of values */
+    const float *sinks;                /* of the head's queries, or NULL */
+    float scale, cap;                  /* of scores; cap 0: none */
+    size_t row, q_bytes;               /* floats of a row of sums, bytes of a query */
     room r;
 } attn_job;
 
@@ -119,7 +119,8 @@ static uint32_t first_past(const attn_job *j, uint32_t k, uint32_t end, uint32_t
  * nothing. */
 static float weights(const attn_job *j, uint32_t k, uint32_t c, float *score, uint32_t n, float *sum)
 {
-    const uint32_t first = c * MOE_ATTN_CHUNK, from = sees_from(j, k), hidden = from > first ? from - first : 0;
+    const uint32_t first = c * MOE_ATTN_CHUNK, from = sees_from(j, k),
+                   hidden = from > first ? from - first : 0;
     if (j->cap > 0) j->k->softcap(score + hidden, j->scale / j->cap, j->cap, n - hidden);
     for (uint32_t i = 0; i < hidden; i++) score[i] = -INFINITY;
     return j->k->attn_exp(score, j->cap > 0 ? 1.0f : j->scale, n, sum);
@@ -401,20 +402,20 @@ void moe__attn_item(const moe__attn *a, uint32_t layer, size_t item, float *out,
     const moe__attn_tile *t = find_item(a, item, &head, &span);
     const float *sinks = a->m->layers[layer].vec[ROLE_ATTN_SINKS];
     attn_job j = {.a = a,
-             .k = &a->m->k,
-             .t = t,
-             .kv = moe__attn_kv(a, layer),
-             .layer = a->m->layers[layer].kv_index,
-             .seq = a->place[t->first].seq,
-             .head = head,
-             .window = a->m->layers[layer].window,
-             .group = h->n_heads / h->n_heads_kv,
-             .dim = h->dim_head_v,
-             .sinks = sinks ? sinks + head * (h->n_heads / h->n_heads_kv) : NULL,
-             .scale = a->m->attn_scale,
-             .cap = h->attn_softcap,
-             .row = moe__attn_row_floats(h),
-             .q_bytes = operand_bytes(a->kv->type_k, h->dim_head_k)};
+                  .k = &a->m->k,
+                  .t = t,
+                  .kv = moe__attn_kv(a, layer),
+                  .layer = a->m->layers[layer].kv_index,
+                  .seq = a->place[t->first].seq,
+                  .head = head,
+                  .window = a->m->layers[layer].window,
+                  .group = h->n_heads / h->n_heads_kv,
+                  .dim = h->dim_head_v,
+                  .sinks = sinks ? sinks + head * (h->n_heads / h->n_heads_kv) : NULL,
+                  .scale = a->m->attn_scale,
+                  .cap = h->attn_softcap,
+                  .row = moe__attn_row_floats(h),
+                  .q_bytes = operand_bytes(a->kv->type_k, h->dim_head_k)};
     j.n_q = t->n * j.group;
     cut_room(&j.r, a->kv, h, t->n, scratch);
     gather_queries(&j);

@@ -95,8 +95,8 @@ static int is_scattered(const moe__attn *a, uint32_t n_rows)
 }
 
 /*
- * A run is stored by one thread. Runs end where a tile of values ends: in Q4_0, positions p and p + 16 of a tile
- * share bytes, so that two threads must not write to one tile; in other types they share cache lines.
+ * A run is stored by one thread. Runs end where a tile of values ends: in Q4_0, positions p and p + 16 of a
+ * tile share bytes, so that two threads must not write to one tile; in other types they share cache lines.
  */
 static void share_runs(moe__attn *a, uint32_t n_rows)
 {

@@ -198,7 +198,8 @@ static void part_v(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, u
     if (kv->v_in_k)
         part_k(kv, p, h, d, n, cell, put);
     else
-        swap_v(kv->type_v, moe__kv_page_v(kv, p.layer, h, p.page), kv->tile_v, p.at, kv->dim_v, d, n, cell, put);
+        swap_v(kv->type_v, moe__kv_page_v(kv, p.layer, h, p.page), kv->tile_v, p.at, kv->dim_v, d, n, cell,
+               put);
 }
 
 #define EACH_PART(dim, n)                                                                                    \

@@ -97,13 +97,14 @@ static int check(const moe__hparams *h, const moe__file *f, const moe__arch *arc
     if (h->n_heads % h->n_heads_kv != 0)
         return MOE_FAIL(FORMAT, "%s: %s.attention.head_count %u is no multiple of head_count_kv %u", file, a,
                         h->n_heads, h->n_heads_kv);
-    if (h->dim_head_k == 0 || h->rot_at > h->dim_head_k || h->n_rot > h->dim_head_k - h->rot_at || h->n_rot % 2)
+    if (h->dim_head_k == 0 || h->rot_at > h->dim_head_k || h->n_rot > h->dim_head_k - h->rot_at ||
+        h->n_rot % 2)
         return MOE_FAIL(
             FORMAT, "%s: %s.rope.dimension_count: expected an even number up to the head width %u, found %u",
             file, a, h->dim_head_k - h->rot_at, h->n_rot);
     if (h->v_in_k && h->dim_head_v > h->dim_head_k)
-        return MOE_FAIL(FORMAT, "%s: %s: values are part of their keys, but %u wide where keys have %u", file, a,
-                        h->dim_head_v, h->dim_head_k);
+        return MOE_FAIL(FORMAT, "%s: %s: values are part of their keys, but %u wide where keys have %u", file,
+                        a, h->dim_head_v, h->dim_head_k);
     if (!isfinite(h->eps))
         return MOE_FAIL(FORMAT, "%s: %s.attention.layer_norm_rms_epsilon is not finite", file, a);
     return MOE_OK;

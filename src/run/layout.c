@@ -21,15 +21,16 @@ static int kv_type(int32_t *type, const char *name, uint32_t dim)
     else if (*type == MOE_KV_F32)
         *type = MOE_TYPE_F32;
     else if (!moe__kv_takes(*type))
-        return MOE_FAIL(INVALID,
-                        "session options: %s %d: expected MOE_KV_F32, MOE_TYPE_F16, MOE_TYPE_BF16, MOE_TYPE_Q8_0 "
-                        "or MOE_TYPE_Q4_0",
-                        name, *type);
+        return MOE_FAIL(
+            INVALID,
+            "session options: %s %d: expected MOE_KV_F32, MOE_TYPE_F16, MOE_TYPE_BF16, MOE_TYPE_Q8_0 "
+            "or MOE_TYPE_Q4_0",
+            name, *type);
     const moe__type *t = moe__type_get(*type);
     if (dim % t->block != 0)
         return MOE_FAIL(UNSUPPORTED,
-                        "session options: %s %s has blocks of %u elements: the model's heads have %u", name, t->name,
-                        t->block, dim);
+                        "session options: %s %s has blocks of %u elements: the model's heads have %u", name,
+                        t->name, t->block, dim);
     return MOE_OK;
 }
 
@@ -44,8 +45,10 @@ int moe__session_options(moe_session_options *out, const moe_session_options *o,
     if (m->hp.v_in_k && !out->kv_type_v) out->kv_type_v = out->kv_type_k;
     MOE_TRY(kv_type(&out->kv_type_v, "kv_type_v", m->hp.dim_head_v));
     if (m->hp.v_in_k && out->kv_type_v != out->kv_type_k)
-        return MOE_FAIL(UNSUPPORTED, "session options: kv_type_v %d: this model's values are part of its keys, expected "
-                        "kv_type_k %d", out->kv_type_v, out->kv_type_k);
+        return MOE_FAIL(UNSUPPORTED,
+                        "session options: kv_type_v %d: this model's values are part of its keys, expected "
+                        "kv_type_k %d",
+                        out->kv_type_v, out->kv_type_k);
     if (!out->n_ctx) out->n_ctx = m->hp.n_ctx_train < 4096 ? m->hp.n_ctx_train : 4096;
     if (!out->n_seq_max) out->n_seq_max = 1;
     if (!out->n_batch_max) out->n_batch_max = 512;

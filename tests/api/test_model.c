@@ -484,6 +484,7 @@ static void files_that_do_not_fit(void **state)
         {{.arch = "mamba"}, MOE_E_UNSUPPORTED, {"mamba", "supported: qwen3moe", "granitemoe"}},
         {{.odd_type = "blk.0.attn_q.weight"}, MOE_E_UNSUPPORTED, {"blk.0.attn_q.weight", "77", "Q4_K"}},
         {{.extra = "blk.0.secret.weight"}, MOE_E_UNSUPPORTED, {"blk.0.secret.weight", "no role", "qwen3moe"}},
+        {{.extra = "blk.0.attn_sinks.weight"}, MOE_E_FORMAT, {"blk.0.attn_sinks.weight", "expected 2, found 32"}},
         {{.extra = "blk.2.attn_norm.weight"}, MOE_E_UNSUPPORTED, {"blk.2.attn_norm.weight", "no role"}},
         {{.no_tensor = "token_embd.weight"}, MOE_E_FORMAT, {"token_embd.weight", "missing"}},
         {{.no_tensor = "blk.1.ffn_up_exps.weight"}, MOE_E_FORMAT, {"blk.1.ffn_up_exps.weight", "missing"}},

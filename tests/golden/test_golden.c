@@ -315,7 +315,7 @@ int main(int argc, char **argv)
         CASE("qwen3moe"),       CASE("qwen3moe-dense"), CASE("qwen3moe-yarn"),     CASE("olmoe"),
         CASE("olmoe-norm"),     CASE("mixtral"),        CASE("mixtral-llama3"),    CASE("qwen2moe"),
         CASE("qwen2moe-dense"), CASE("granitemoe"),     CASE("granitemoe-linear"),
-        CASE("mixtral-window"), CASE("qwen2moe-window"),
+        CASE("mixtral-window"), CASE("qwen2moe-window"), CASE("mixtral-sinks"), CASE("qwen3moe-capped"),
     };
     return cmocka_run_group_tests_name("golden", tests, NULL, print_table);
 }
