@@ -187,6 +187,7 @@
 #include "run/warm.c"
 
 /* sample */
+#include "sample/draw.c"
 #include "sample/dry.c"
 #include "sample/filter.c"
 #include "sample/kinds.c"

@@ -10,16 +10,71 @@
 #include "sample/sampler.h"
 
 /* First guess of how many candidates hold the wanted probability; it grows by GROWTH until they do. */
-#define PREFIX 256u
-#define GROWTH 8u
+#define PREFIX        256u
+#define GROWTH        8u
 #define MANY          1024u /* candidates from which a table is worth while: below, heaps are as fast */
 #define N_STEPS       1024u
 #define STEPS_PER_NAT 32.0f
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
+/* The highest and the lowest of the logits up to `top`. */
+static void logits_up_to(const moe_candidates *c, float top, float *high, float *low)
+{
+    float h = -FLT_MAX, l = top;
+    for (size_t i = 0; i < c->n; i++) {
+        const float x = c->logit[i] <= top ? c->logit[i] : -FLT_MAX;
+        h = x > h ? x : h;
+        l = c->logit[i] < l ? c->logit[i] : l;
+    }
+    *high = h;
+    *low = l;
+}
+
+/*
+ * A logit such that about k candidates are at least that high, by tables of counts by distance from the best,
+ * then from the best beyond that table; only how much is sorted depends on it, not the result.
+ */
+static float logit_of_count(const moe_candidates *c, size_t k)
+{
+    float top = FLT_MAX, high, low;
+    size_t n = 0;
+    for (int rounds = 0; rounds < 3; rounds++) {
+        uint32_t count[N_STEPS] = {0};
+        logits_up_to(c, top, &high, &low);
+        const float range = high - low < N_STEPS / STEPS_PER_NAT ? high - low : N_STEPS / STEPS_PER_NAT;
+        if (!(range > 1e-6f)) break;
+        const float per_nat = (N_STEPS - 2) / range;
+        for (size_t i = 0; i < c->n; i++) {
+            const float step = (high - c->logit[i]) * per_nat;
+            /* The last of the table is for those beyond it, and those already counted. */
+            count[step >= 0 && step < N_STEPS - 1 ? (size_t)step : N_STEPS - 1]++;
+        }
+        for (size_t i = 0; i < N_STEPS - 1; i++) {
+            n += count[i];
+            if (n >= k) return (float)(high - ((double)i + 1.01) / (double)per_nat);
+        }
+        top = (float)(high - (double)(N_STEPS - 1) / (double)per_nat);
+    }
+    return -FLT_MAX;
+}
+
+/* The best k of many: little more is sorted than is kept. 0: nothing was done. */
+static int keep_best_of_many(moe_sampler *s, moe_candidates *c, size_t k)
+{
+    for (float from = logit_of_count(c, k);; from = -FLT_MAX) {
+        size_t n;
+        const uint64_t *order = moe__order_from(s, c, from, &n);
+        if (!order) return 0;
+        if (n < k) continue;
+        moe__order_keep(s, c, order, k);
+        return 1;
+    }
+}
+
 static int keep_best(moe_sampler *s, moe_candidates *c, size_t k)
 {
+    if (!c->sorted && k >= 2 * MANY && keep_best_of_many(s, c, k)) return MOE_OK;
     moe__rank_best(s, c, k);
     moe__rank_keep(s, c, k);
     return MOE_OK;
@@ -136,9 +191,8 @@ int moe__stage_typical(moe_sampler *s, moe__stage *st, moe_candidates *c)
 {
     const double p = st->spec.a;
     if (p >= 1) return MOE_OK;
-    double max;
-    const double sum = moe__weights(s, c, &max);
-    const double h = moe__entropy(s, c, max, sum), log_sum = moe__math_log(sum);
+    double max, h;
+    const double sum = moe__weights_entropy(s, c, &max, &h), log_sum = moe__math_log(sum);
     for (size_t i = 0; i < c->n; i++) {
         const double d = log_sum - (c->logit[i] - max) - h; /* -log p - H */
         s->rank[i] = (moe__rank){moe__rank_key(d < 0 ? -d : d), c->id[i], c->logit[i]};

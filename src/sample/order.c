@@ -28,7 +28,7 @@ static uint32_t falling_key(float x)
            ((u >> 31) - 1) >> 1; /* u if it is negative, else its other bits: no branch on a random sign */
 }
 
-static int tokens_rise(const moe_candidates *c)
+int moe__tokens_rise(const moe_candidates *c)
 {
     int rise = 1;
     for (size_t i = 1; i < c->n; i++) rise &= c->id[i - 1] < c->id[i];
@@ -55,7 +55,7 @@ const uint64_t *moe__order_from(moe_sampler *s, const moe_candidates *c, float f
     uint64_t *a = (uint64_t *)(void *)s->rank, *b = a + s->cap;
     uint32_t any = 0;
     size_t n = 0;
-    if (c->n > UINT32_MAX || !tokens_rise(c)) return NULL;
+    if (c->n > UINT32_MAX || !moe__tokens_rise(c)) return NULL;
     for (size_t i = 0; i < c->n; i++) {
         a[n] = (uint64_t)falling_key(c->logit[i]) << 32 | i; /* overwritten if it is too low */
         n += (size_t)(c->logit[i] >= from);

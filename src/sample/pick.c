@@ -29,6 +29,7 @@ static size_t draw(const double *weight, size_t n, double sum, double u)
 int moe__stage_dist(moe_sampler *s, moe__stage *st, moe_candidates *c)
 {
     double max;
+    if (moe__draw_laid_out(s, st, c)) return MOE_OK;
     const double sum = moe__weights(s, c, &max);
     c->picked = (int64_t)draw(s->weight, c->n, sum, moe__rng_unit(&st->rng));
     return MOE_OK;

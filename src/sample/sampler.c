@@ -12,6 +12,7 @@
 
 #define HISTORY_FIRST 256u /* tokens of room to begin with */
 #define STAGES_FIRST 8u
+#define ROW_LOT 64u /* logits looked at together */
 
 /* ---- stages and their life */
 
@@ -278,12 +279,21 @@ static int run_custom(moe__stage *st, size_t i, moe_candidates *c, moe_token id_
     return MOE_OK;
 }
 
-/* c holds the invariants. */
-static int run(moe_sampler *s, moe_candidates *c, moe_token id_max)
+/* Do stages i and i + 1 keep what is likely and draw from it? */
+static int keeps_then_draws(const moe_sampler *s, size_t i)
+{
+    if (i + 1 >= s->n_stages || !s->stage[i].kind || !s->stage[i + 1].kind) return 0;
+    const int32_t first = s->stage[i].kind->kind, then = s->stage[i + 1].kind->kind;
+    return (first == MOE_SAMPLE_TOP_P || first == MOE_SAMPLE_TYPICAL) && then == MOE_SAMPLE_DIST;
+}
+
+/* c holds the invariants. only_token: nobody wants the candidates that are left. */
+static int run(moe_sampler *s, moe_candidates *c, moe_token id_max, int only_token)
 {
     MOE_TRY(reserve(s, c->n));
     for (size_t i = 0; i < s->n_stages && c->picked < 0; i++) {
         moe__stage *st = &s->stage[i];
+        if (only_token && keeps_then_draws(s, i) && moe__draw_kept(s, st, st + 1, c)) break;
         if (st->custom) MOE_TRY(run_custom(st, i, c, id_max));
         else MOE_TRY(st->kind->apply(s, st, c));
     }
@@ -299,7 +309,37 @@ int moe__sampler_apply(moe_sampler *s, moe_candidates *c)
     }
     c->picked = -1;
     MOE_TRY(admit(c));
-    return run(s, c, id_max);
+    return run(s, c, id_max, 0);
+}
+
+static int all_finite(const float *x)
+{
+    uint32_t u[ROW_LOT];
+    int32_t none = 0;
+    memcpy(u, x, sizeof u);
+    for (size_t i = 0; i < ROW_LOT; i++) none |= (u[i] & 0x7f800000u) == 0x7f800000u;
+    return !none;
+}
+
+/* Candidates of a row: its finite logits. */
+static size_t candidates_of_row(moe_sampler *s, const float *logits, size_t n_vocab)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_vocab; i += ROW_LOT) {
+        if (i + ROW_LOT <= n_vocab && all_finite(logits + i)) { /* for vectors */
+            memcpy(s->logit + n, logits + i, ROW_LOT * sizeof *logits);
+            for (size_t j = 0; j < ROW_LOT; j++) s->id[n + j] = (moe_token)(i + j);
+            n += ROW_LOT;
+            continue;
+        }
+        const size_t end = i + ROW_LOT < n_vocab ? i + ROW_LOT : n_vocab;
+        for (size_t j = i; j < end; j++) {
+            s->id[n] = (moe_token)j;
+            s->logit[n] = logits[j];
+            n += isfinite(logits[j]) != 0; /* others are overwritten */
+        }
+    }
+    return n;
 }
 
 int moe__sampler_pick(moe_sampler *s, const float *logits, size_t n_vocab, moe_token *out)
@@ -311,15 +351,10 @@ int moe__sampler_pick(moe_sampler *s, const float *logits, size_t n_vocab, moe_t
         s->cap_row = n_vocab;
     }
     MOE_TRY(reserve(s, n_vocab));
-    size_t n = 0;
-    for (size_t i = 0; i < n_vocab; i++) {
-        s->id[n] = (moe_token)i;
-        s->logit[n] = logits[i];
-        n += isfinite(logits[i]) != 0; /* others are overwritten */
-    }
+    const size_t n = candidates_of_row(s, logits, n_vocab);
     if (n == 0) return MOE_FAIL(NUMERIC, "sampler: none of the %zu logits is finite", n_vocab);
     moe_candidates c = {sizeof c, n, s->id, s->logit, -1, 0, 0};
-    MOE_TRY(run(s, &c, (moe_token)(n_vocab - 1)));
+    MOE_TRY(run(s, &c, (moe_token)(n_vocab - 1), 1));
     *out = c.id[c.picked >= 0 ? (size_t)c.picked : moe__best(&c)];
     return MOE_OK;
 }

@@ -134,6 +134,7 @@ int moe__rank_less(const moe__rank *a, const moe__rank *b);
  * scratch of s (s->rank).
  */
 const uint64_t *moe__order_from(moe_sampler *s, const moe_candidates *c, float from, size_t *n);
+int moe__tokens_rise(const moe_candidates *c);
 /* Candidates become the k at these places. */
 void moe__order_keep(moe_sampler *s, moe_candidates *c, const uint64_t *order, size_t k);
 /* Index of the best candidate. */
@@ -144,14 +145,30 @@ size_t moe__best(const moe_candidates *c);
  * least 1.
  */
 double moe__weights(moe_sampler *s, const moe_candidates *c, double *max);
+/*
+ * The same weights; sums are added up in another order, where moe__weights and moe__weights_entropy add one
+ * after the other. Fit for bounds, not for results.
+ */
+typedef struct moe__sums {
+    double max, low; /* logits, both a hair off at most */
+    double sum, moment; /* of weight, of weight * (logit - max) */
+} moe__sums;
+void moe__weights_near(moe_sampler *s, const moe_candidates *c, moe__sums *out);
 /* As moe__math_exp(x[i] - shift), added up in order, without arrays: what is not finite does not count. */
 double moe__exp_sum(const moe__kernels *k, const float *x, size_t n, double shift);
-/* Entropy of the candidates' distribution in nats, after moe__weights. */
-double moe__entropy(const moe_sampler *s, const moe_candidates *c, double max, double sum);
+/* As moe__weights, and the entropy of the candidates' distribution in nats. */
+double moe__weights_entropy(moe_sampler *s, const moe_candidates *c, double *max, double *entropy);
 /* The nearest float that is finite; x is not NaN. */
 float moe__finite(double x);
 /* The last min(n, all) accepted tokens (n < 0: all kept). */
 const moe_token *moe__history(const moe_sampler *s, int32_t n, size_t *len);
+
+/* ---- draw.c: draws without the order they are defined by; 1: c->picked is set, 0: nothing was done */
+
+/* `dist` alone, from the candidates as they stand. */
+int moe__draw_laid_out(moe_sampler *s, moe__stage *dist, moe_candidates *c);
+/* top-p or typical, then `dist`; the candidates stay. */
+int moe__draw_kept(moe_sampler *s, const moe__stage *keep, moe__stage *dist, moe_candidates *c);
 
 /* ---- logprob.c */
 int moe__logprob_top(const moe__kernels *kn, const float *logits, size_t n, size_t k, moe_token *ids,

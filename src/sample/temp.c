@@ -42,9 +42,9 @@ int moe__stage_temp_dynamic(moe_sampler *s, moe__stage *st, moe_candidates *c)
     const double high = (double)st->spec.a + st->spec.b;
     double share = 0; /* entropy / largest possible entropy, 0..1 */
     if (c->n > 1) {
-        double max;
-        const double sum = moe__weights(s, c, &max);
-        share = moe__entropy(s, c, max, sum) / moe__math_log((double)c->n);
+        double max, entropy;
+        (void)moe__weights_entropy(s, c, &max, &entropy);
+        share = entropy / moe__math_log((double)c->n);
         if (share > 1) share = 1;
     }
     return divide(c, low + (high - low) * (share > 0 ? moe__math_pow(share, st->spec.c) : 0));
