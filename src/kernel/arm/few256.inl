@@ -192,7 +192,7 @@ ALWAYS_INLINE int32x4_t few_dot(int32x4_t acc, w32 w, const int8_t *x, const hea
             _Pragma("GCC unroll 4") for (int r = 0; r < FEW_ROWS; r++) \
             { \
                 b[r] = rows[r] + i * sizeof(moe__##type); \
-                fetch(b[r], ahead, sizeof(moe__##type)); \
+                fetch_stream(b[r], ahead, sizeof(moe__##type)); \
                 const heads h = h_##type(b[r]); \
                 s[r] = vdupq_n_s32(0); \
                 _Pragma("GCC unroll 8") for (int j = 0; j < 8; j++) s[r] = \
@@ -208,14 +208,4 @@ ALWAYS_INLINE int32x4_t few_dot(int32x4_t acc, w32 w, const int8_t *x, const hea
         } \
         return has_min ? vsubq_f32(acc, accm) : acc; \
     } \
-    static void few_##type(const moe__gemm *g) \
-    { \
-        const size_t ahead = ahead_bytes(g, FEW_ROWS); \
-        for (size_t r = 0; r < g->n_rows; r += FEW_ROWS) { \
-            const uint8_t *rows[FEW_ROWS]; \
-            for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
-            for (size_t c = 0; c < g->n_cols; c++) \
-                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 256, ahead), \
-                       g->n_rows - r); \
-        } \
-    }
+    STREAM_DRIVER(few_##type, FEW_ROWS, few4_##type, f4_store, 256)

@@ -85,7 +85,7 @@ ALWAYS_INLINE float32x4_t e8m0s4(const uint8_t *const *row, size_t off)
             const float32x4_t dx = vdupq_n_f32(a->d); \
             const size_t at = i * sizeof(moe__##type); \
             int32x4_t s[FEW_ROWS]; \
-            fetch_blocks(rows, ahead, i, 0, FEW_ROWS, i, sizeof(moe__##type)); \
+            fetch_streams(rows, ahead, i, FEW_ROWS, sizeof(moe__##type)); \
             _Pragma("GCC unroll 4") for (int r = 0; r < FEW_ROWS; r++) \
             { \
                 const w32 w = w_##type(rows[r] + at); \
@@ -98,14 +98,4 @@ ALWAYS_INLINE float32x4_t e8m0s4(const uint8_t *const *row, size_t off)
         } \
         return has_min ? vaddq_f32(acc, accm) : acc; \
     } \
-    static void few_##type(const moe__gemm *g) \
-    { \
-        const size_t ahead = ahead_bytes(g, FEW_ROWS); \
-        for (size_t r = 0; r < g->n_rows; r += FEW_ROWS) { \
-            const uint8_t *rows[FEW_ROWS]; \
-            for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
-            for (size_t c = 0; c < g->n_cols; c++) \
-                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 32, ahead), \
-                       g->n_rows - r); \
-        } \
-    }
+    STREAM_DRIVER(few_##type, FEW_ROWS, few4_##type, f4_store, 32)

@@ -372,16 +372,4 @@ ALWAYS_INLINE int32x4_t i4_sum4(const int32x4_t s[4])
     return vpaddq_s32(vpaddq_s32(s[0], s[1]), vpaddq_s32(s[2], s[3]));
 }
 
-/* Stores the first n of four results. */
-static inline void store4(float *y, float32x4_t v, size_t n)
-{
-    float t[4];
-    if (n >= 4) {
-        f4_store(y, v);
-        return;
-    }
-    f4_store(t, v);
-    memcpy(y, t, n * sizeof *t);
-}
-
 #endif

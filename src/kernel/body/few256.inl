@@ -207,18 +207,6 @@ static inline __m128 halves4(const uint8_t *const *row, size_t off)
     return _mm_cvtph_ps(v);
 }
 
-/* Stores the first n of four results. */
-static inline void store4(float *y, __m128 v, size_t n)
-{
-    float t[4];
-    if (n >= 4) {
-        _mm_storeu_ps(y, v);
-        return;
-    }
-    _mm_storeu_ps(t, v);
-    for (size_t i = 0; i < n; i++) y[i] = t[i];
-}
-
 /*
  * mode: how parts of one vector meet their scale (BY_PAIRS: four products of bytes stay below 2^15, without
  * VNNI two). M is the macro that computes minima, or NO_MIN.
@@ -237,7 +225,7 @@ static inline void store4(float *y, __m128 v, size_t n)
             __m256i m[FEW_ROWS]; \
             for (int r = 0; r < FEW_ROWS; r++) { \
                 b[r] = rows[r] + i * sizeof(moe__##type); \
-                fetch(b[r], ahead, sizeof(moe__##type)); \
+                fetch_stream(b[r], ahead, sizeof(moe__##type)); \
                 const __m256i scale = s_##type(b[r]); \
                 const vi spread = spread_scales(scale); \
                 s[r] = vi_zero(); \
@@ -257,18 +245,4 @@ static inline void store4(float *y, __m128 v, size_t n)
                                     _mm_cvtepi32_ps(ymm_sum4(m[0], m[1], m[2], m[3])), accm); \
         } \
         return has_min ? _mm_sub_ps(acc, accm) : acc; \
-    }
-
-/* All rows and columns by few4_<type>. */
-#define FEW_DRIVER(type) \
-    static void few_##type(const moe__gemm *g) \
-    { \
-        const size_t ahead = ahead_bytes(g, FEW_ROWS); \
-        for (size_t r = 0; r < g->n_rows; r += FEW_ROWS) { \
-            const uint8_t *rows[FEW_ROWS]; \
-            for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
-            for (size_t c = 0; c < g->n_cols; c++) \
-                store4(g->y + c * g->ldy + r, few4_##type(rows, col_at(g, c), g->n / 256, ahead), \
-                       g->n_rows - r); \
-        } \
     }

@@ -139,13 +139,13 @@ ALWAYS_INLINE vi scale_index(const int r, const int groups)
             const heads h = h_##type(b); \
             lane_sums(a->sum16, groups, &lo, &hi); \
             vi m = vi_dot16(_mm512_madd_epi16(h.mlo, lo), h.mhi, hi); \
-            fetch(b[0], ahead, sizeof(moe__##type)); \
+            fetch_stream(b[0], ahead, sizeof(moe__##type)); \
             LANES_DOT(s0, w_##type, b[0], h, 0, x, groups); \
-            fetch(b[1], ahead, sizeof(moe__##type)); \
+            fetch_stream(b[1], ahead, sizeof(moe__##type)); \
             LANES_DOT(s1, w_##type, b[1], h, 1, x, groups); \
-            fetch(b[2], ahead, sizeof(moe__##type)); \
+            fetch_stream(b[2], ahead, sizeof(moe__##type)); \
             LANES_DOT(s2, w_##type, b[2], h, 2, x, groups); \
-            fetch(b[3], ahead, sizeof(moe__##type)); \
+            fetch_stream(b[3], ahead, sizeof(moe__##type)); \
             LANES_DOT(s3, w_##type, b[3], h, 3, x, groups); \
             m = vi_add(m, _mm512_shuffle_epi32(m, 0x4e)); \
             m = vi_add(m, _mm512_shuffle_epi32(m, 0xb1)); \

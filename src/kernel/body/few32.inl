@@ -113,7 +113,7 @@ static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
             const __m256 dx = _mm256_set1_ps(a->d); \
             const size_t at = i * sizeof(moe__##type); \
             __m256i s[FEW_ROWS]; \
-            fetch_blocks(rows, ahead, i, 0, FEW_ROWS, i, sizeof(moe__##type)); \
+            fetch_streams(rows, ahead, i, FEW_ROWS, sizeof(moe__##type)); \
             _Pragma("GCC unroll 8") for (int r = 0; r < FEW_ROWS; r++) \
                 s[r] = few_dot(w_##type(rows[r] + at), x, mode); \
             const __m256i sum = _mm256_sub_epi32(ymm_sum8(s), _mm256_set1_epi32((offset) * a->sum)); \
@@ -124,17 +124,4 @@ static inline __m256 e8m0s8(const uint8_t *const *row, size_t off)
         } \
         return has_min ? _mm256_add_ps(acc, accm) : acc; \
     } \
-    static void few_##type(const moe__gemm *g) \
-    { \
-        const size_t ahead = ahead_bytes(g, FEW_ROWS); \
-        for (size_t r = 0; r < g->n_rows; r += FEW_ROWS) { \
-            const uint8_t *rows[FEW_ROWS]; \
-            const size_t n = g->n_rows - r < FEW_ROWS ? g->n_rows - r : FEW_ROWS; \
-            for (size_t k = 0; k < FEW_ROWS; k++) rows[k] = row_at(g, r + k); \
-            for (size_t c = 0; c < g->n_cols; c++) { \
-                float t[FEW_ROWS]; \
-                _mm256_storeu_ps(t, few8_##type(rows, col_at(g, c), g->n / 32, ahead)); \
-                memcpy(g->y + c * g->ldy + r, t, n * sizeof *t); \
-            } \
-        } \
-    }
+    STREAM_DRIVER(few_##type, FEW_ROWS, few8_##type, _mm256_storeu_ps, 32)

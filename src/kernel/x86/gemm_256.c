@@ -69,12 +69,12 @@ FEW_256_ROWS(q6_k, BY_PAIRS, 5, 0, NO_MIN, 0)
 #endif
 FEW_256_ROWS(iq4_xs, WIDE, LEVELS_OFFSET, 0, NO_MIN, 0)
 
-FEW_DRIVER(q2_k)
-FEW_DRIVER(q3_k)
-FEW_DRIVER(q4_k)
-FEW_DRIVER(q5_k)
-FEW_DRIVER(q6_k)
-FEW_DRIVER(iq4_xs)
+STREAM_DRIVER(few_q2_k, FEW_ROWS, few4_q2_k, _mm_storeu_ps, 256)
+STREAM_DRIVER(few_q3_k, FEW_ROWS, few4_q3_k, _mm_storeu_ps, 256)
+STREAM_DRIVER(few_q4_k, FEW_ROWS, few4_q4_k, _mm_storeu_ps, 256)
+STREAM_DRIVER(few_q5_k, FEW_ROWS, few4_q5_k, _mm_storeu_ps, 256)
+STREAM_DRIVER(few_q6_k, FEW_ROWS, few4_q6_k, _mm_storeu_ps, 256)
+STREAM_DRIVER(few_iq4_xs, FEW_ROWS, few4_iq4_xs, _mm_storeu_ps, 256)
 
 GEMM(q2_k)
 GEMM(q3_k)
