@@ -45,6 +45,28 @@ static inline void amx_begin(size_t a_bytes)
 static inline void amx_end(void) { __asm__ volatile("tilerelease" ::); }
 
 /*
+ * The rows that come next in memory, asked for a little at a time and evenly between the products: a burst
+ * would fill the queue of misses, and then leave it empty. One stream; rows stand one after the other.
+ */
+typedef struct amx_ahead {
+    uintptr_t at, to; /* asked for up to `at`; due */
+    size_t step;      /* what becomes due in a step */
+} amx_ahead;
+
+/* While `group` rows from r0 on are multiplied in n_steps, the ones that follow them. */
+ALWAYS_INLINE void amx_fetch_begin(amx_ahead *a, const moe__gemm *g, size_t r0, size_t group, size_t n_steps,
+                                   int on)
+{
+    const size_t left = g->n_rows - r0, n = left < group ? left : group;
+    a->at = a->to = (uintptr_t)g->w + (r0 + n) * g->w_bytes;
+    a->step = on ? (n * g->w_bytes + n_steps - 1) / n_steps : 0;
+}
+ALWAYS_INLINE void amx_fetch(amx_ahead *a)
+{
+    for (a->to += a->step; a->at < a->to; a->at += 64) __builtin_prefetch((const char *)a->at, 0, 2);
+}
+
+/*
  * The results of 16 rows from r0 on with n_tiles tiles of 16 columns from c0 on, which stand one row after
  * the other in each tile: acc, or acc + sign * accm.
  */

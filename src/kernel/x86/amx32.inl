@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Products of the 32-element formats with many columns by AMX: one tile product per block, of 32 signed bytes
- * of weights, then one fma per (row, column) and block, eight blocks in a row with the sum in a register.
+ * of weights, then one fma per (row, column) and block.
+ *
+ * A strip is the blocks of a chunk for one block of 16 rows and one tile of columns, with its 16 x 16 sums in
+ * registers. Its products run three blocks ahead of the sums, and the sums of one leave their tile two blocks
+ * after the product began: stores that wait for a product would fill the store unit, and nothing behind them
+ * could start. While tiles are in use, one of the two units for 512-bit products is not: so integers become
+ * floats by an addition and a subtraction, not by a conversion.
  */
 
-#define AMX_TILES  4 /* of 16 columns, that share one unpacking */
-#define AMX_BLOCKS 8 /* of 16 rows, that share one turning of the columns */
-#define AMX_CHUNK  8 /* blocks of 32 elements that are unpacked together */
+#define AMX_TILES  4  /* of 16 columns, that share one unpacking */
+#define AMX_BLOCKS 8  /* of 16 rows, that share one turning of the columns */
+#define AMX_CHUNK  16 /* blocks of 32 elements that are unpacked together */
 
 /* Blocks of 16 weight rows: A tiles. */
 typedef struct amx_weights {
@@ -20,16 +26,16 @@ typedef struct amx_columns {
     float d[AMX_CHUNK][16], sum[AMX_CHUNK][16];
 } amx_columns;
 
-/* What a call needs: about 100 KiB on the stack. */
+/* What a call needs: about 120 KiB on the stack. */
 typedef struct amx_pass {
     _Alignas(64) amx_columns x[AMX_TILES]; /* a row of a tile is a cache line */
     amx_weights w;
-    int32_t c[AMX_CHUNK][16][16];
+    int32_t c[4][16][16];
     float acc[AMX_BLOCKS][AMX_TILES][16][16], accm[AMX_BLOCKS][AMX_TILES][16][16];
     const uint8_t *rows[16 * AMX_BLOCKS];
     size_t n_blocks; /* of rows */
     size_t n_tiles;  /* of columns */
-    size_t ahead;    /* see fetch() */
+    amx_ahead ahead;
 } amx_pass;
 
 /* Blocks b .. b + n - 1 of 16 columns from c0 on, turned. */
@@ -54,65 +60,125 @@ ALWAYS_INLINE void amx_turn(amx_columns *x, const moe__gemm *g, size_t c0, size_
     }
 }
 
-/* The products of the unpacked rows with tile t of columns, block by block. */
-ALWAYS_INLINE void amx_dots(amx_pass *p, size_t t, size_t n)
+/* acc[r] += the sums c[r] of a block, times the scales of row r and of the columns. Sums are below 2^22. */
+ALWAYS_INLINE void amx_add(vf acc[16], const int32_t (*c)[16], const float *d, const float *dx)
 {
-    const amx_columns *x = &p->x[t];
-#define AMX_ONE(i, tc, ta, tb) \
-    do { \
-        AMX_ZERO(tc); \
-        AMX_LOAD_AT(ta, p->w.q[i], 32); \
-        AMX_LOAD(tb, x->q[i]); \
-        AMX_DOT_SS(tc, ta, tb); \
-        AMX_STORE(tc, p->c[i]); \
-    } while (0)
-    for (size_t i = 0; i < n; i += 2) { /* an odd last block: what stands behind it is computed in vain */
-        AMX_ONE(i, 0, 4, 6);
-        AMX_ONE(i + 1, 1, 5, 7);
+    const vi big = vi_set1_32(0x4b400000); /* 1.5 x 2^23 */
+    const vf x = vf_load(dx);
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++) {
+        const vf sum = vf_sub(_mm512_castsi512_ps(vi_add(vi_load(c[r]), big)), _mm512_castsi512_ps(big));
+        acc[r] = vf_fma(vf_mul(vf_set1(d[r]), x), sum, acc[r]);
     }
-#undef AMX_ONE
 }
 
-/* Adds p->c to the sums of row block r with tile t; `first`: there is nothing yet. */
-ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first, const int has_min)
+#define AMX_PRODUCT(i, tc, ta, tb) \
+    do { \
+        AMX_ZERO(tc); \
+        AMX_LOAD_AT(ta, w->q[i], 32); \
+        AMX_LOAD(tb, x->q[i]); \
+        AMX_DOT_SS(tc, ta, tb); \
+    } while (0)
+
+/* Block i; three blocks later the product that is begun here is added. */
+#define AMX_STEP(i, store, tc, ta, tb) \
+    do { \
+        const size_t next = (i) + 3 < n ? (i) + 3 : (i); /* the last ones in vain */ \
+        amx_fetch(&p->ahead); \
+        AMX_PRODUCT(next, tc, ta, tb); \
+        AMX_STORE(store, p->c[store]); \
+        amx_add(acc, p->c[(i) % 4], w->d[i], x->d[i]); \
+    } while (0)
+
+/* Adds n blocks to the sums of row block r with tile t; `first`: there is nothing yet. */
+static void amx_strip(amx_pass *p, size_t r, size_t t, size_t n, int first)
+{
+    const __mmask16 old = first ? 0 : 0xffff;
+    const amx_weights *w = &p->w;
+    const amx_columns *x = &p->x[t];
+    size_t i = 0;
+    vf acc[16];
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; k++) acc[k] = _mm512_maskz_loadu_ps(old, p->acc[r][t][k]);
+    if (n >= 4) {
+        AMX_PRODUCT(0, 0, 4, 6);
+        AMX_PRODUCT(1, 1, 5, 7);
+        AMX_STORE(0, p->c[0]);
+        AMX_PRODUCT(2, 2, 4, 6);
+    }
+    for (; i + 4 <= n; i += 4) {
+        AMX_STEP(i, 1, 3, 5, 7);
+        AMX_STEP(i + 1, 2, 0, 4, 6);
+        AMX_STEP(i + 2, 3, 1, 5, 7);
+        AMX_STEP(i + 3, 0, 2, 4, 6);
+    }
+    for (; i < n; i++) {
+        amx_fetch(&p->ahead);
+        AMX_PRODUCT(i, 0, 4, 6);
+        AMX_STORE(0, p->c[0]);
+        amx_add(acc, p->c[0], w->d[i], x->d[i]);
+    }
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; k++) vf_store(p->acc[r][t][k], acc[k]);
+}
+
+/* The same for the minima. */
+static void amx_strip_min(amx_pass *p, size_t r, size_t t, size_t n, int first)
 {
     const __mmask16 old = first ? 0 : 0xffff;
     const amx_columns *x = &p->x[t];
-    for (size_t k = 0; k < 16; k++) {
-        vf acc = _mm512_maskz_loadu_ps(old, p->acc[r][t][k]), accm = vf_zero();
-        if (has_min) accm = _mm512_maskz_loadu_ps(old, p->accm[r][t][k]);
-#pragma GCC unroll 8
-        for (size_t i = 0; i < n; i++) {
-            const vf dx = vf_load(x->d[i]);
-            acc = vf_fma(vf_mul(vf_set1(p->w.d[i][k]), dx), vf_from(vi_load(p->c[i][k])), acc);
-            if (has_min) accm = vf_fma(vf_mul(vf_set1(p->w.m[i][k]), dx), vf_load(x->sum[i]), accm);
-        }
-        vf_store(p->acc[r][t][k], acc);
-        if (has_min) vf_store(p->accm[r][t][k], accm);
+    vf acc[16];
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; k++) acc[k] = _mm512_maskz_loadu_ps(old, p->accm[r][t][k]);
+    for (size_t i = 0; i < n; i++) {
+        const vf dx = vf_load(x->d[i]), sum = vf_load(x->sum[i]);
+#pragma GCC unroll 16
+        for (int k = 0; k < 16; k++) acc[k] = vf_fma(vf_mul(vf_set1(p->w.m[i][k]), dx), sum, acc[k]);
+    }
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; k++) vf_store(p->accm[r][t][k], acc[k]);
+}
+
+/* The scales of n blocks from the numbers in the file: f16, or e8m0 (half of it, as moe__e8m0_half). */
+ALWAYS_INLINE void amx_halves(float (*d)[16], const uint16_t (*in)[16], size_t n)
+{
+    for (size_t i = 0; i < n; i++) vf_store(d[i], vf_halves(in[i]));
+}
+ALWAYS_INLINE void amx_e8m0s(float (*d)[16], const uint16_t (*in)[16], size_t n)
+{
+    const vi one = vi_set1_32(1), two = vi_set1_32(2);
+    for (size_t i = 0; i < n; i++) {
+        const vi e = _mm512_and_si512(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)in[i])),
+                                      vi_set1_32(255));
+        const vi small = _mm512_sllv_epi32(vi_set1_32(0x00200000), e); /* exponents 0 and 1: subnormals */
+        vi_store(d[i], _mm512_mask_mov_epi32(vi_sll(vi_sub(e, one), 23), _mm512_cmplt_epi32_mask(e, two),
+                                             small));
     }
 }
 
-/* w_<type>(block) = 32 weights plus offset; D(rows, at) = the scales of eight rows. */
-#define AMX_32(type, offset, has_min, D, d_at, m_at) \
-    ALWAYS_INLINE void amx_unpack_##type(amx_pass *p, const uint8_t *const *rows, size_t b, size_t n) \
+/* w_<type>(block) = 32 weights plus offset; scales(d, numbers as they stand, n). */
+#define AMX_32(type, offset, has_min, scales, d_at, m_at) \
+    static void amx_unpack_##type(amx_pass *p, const uint8_t *const *rows, size_t b, size_t n) \
     { \
+        uint16_t d[AMX_CHUNK][16], m[AMX_CHUNK][16]; \
         for (size_t i = 0; i < n; i++) { \
             const size_t at = (b + i) * sizeof(moe__##type); \
-            fetch_blocks(rows, p->ahead, b + i, 0, 16, b + i, sizeof(moe__##type)); \
-            _Pragma("GCC unroll 4") for (size_t r = 0; r < 16; r++) _mm256_store_si256( \
-                (__m256i *)p->w.q[i][r], _mm256_sub_epi8(w_##type(rows[r] + at), y_set1(offset))); \
-            _mm256_storeu_ps(p->w.d[i], D(rows, at + (d_at))); \
-            _mm256_storeu_ps(p->w.d[i] + 8, D(rows + 8, at + (d_at))); \
-            if (!(has_min)) continue; \
-            _mm256_storeu_ps(p->w.m[i], D(rows, at + (m_at))); \
-            _mm256_storeu_ps(p->w.m[i] + 8, D(rows + 8, at + (m_at))); \
+            amx_fetch(&p->ahead); \
+            _Pragma("GCC unroll 16") for (size_t r = 0; r < 16; r++) \
+            { \
+                _mm256_store_si256((__m256i *)p->w.q[i][r], \
+                                   _mm256_sub_epi8(w_##type(rows[r] + at), y_set1(offset))); \
+                memcpy(&d[i][r], rows[r] + at + (d_at), 2); \
+                if (has_min) memcpy(&m[i][r], rows[r] + at + (m_at), 2); \
+            } \
         } \
+        scales(p->w.d, (const uint16_t(*)[16])d, n); \
+        if (has_min) scales(p->w.m, (const uint16_t(*)[16])m, n); \
     } \
     static void amx_##type(const moe__gemm *g) \
     { \
         amx_pass p; \
         const size_t step = 16 * AMX_BLOCKS, pass_cols = 16 * AMX_TILES, n_blocks = g->n / 32; \
-        p.ahead = ahead_bytes(g, g->n_rows < step ? g->n_rows : step); \
         amx_begin(32); \
         for (size_t c0 = 0; c0 < g->n_cols; c0 += pass_cols) { \
             const size_t left = g->n_cols - c0 < pass_cols ? g->n_cols - c0 : pass_cols; \
@@ -121,14 +187,15 @@ ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first,
                 const size_t rows = g->n_rows - r0 < step ? g->n_rows - r0 : step; \
                 p.n_blocks = (rows + 15) / 16; \
                 for (size_t r = 0; r < 16 * p.n_blocks; r++) p.rows[r] = row_at(g, r0 + r); \
+                amx_fetch_begin(&p.ahead, g, r0, step, p.n_blocks * n_blocks * (p.n_tiles + 1), c0 == 0); \
                 for (size_t b = 0; b < n_blocks; b += AMX_CHUNK) { \
                     const size_t n = n_blocks - b < AMX_CHUNK ? n_blocks - b : AMX_CHUNK; \
                     for (size_t t = 0; t < p.n_tiles; t++) amx_turn(&p.x[t], g, c0 + 16 * t, b, n, has_min); \
                     for (size_t r = 0; r < p.n_blocks; r++) { \
                         amx_unpack_##type(&p, p.rows + 16 * r, b, n); \
                         for (size_t t = 0; t < p.n_tiles; t++) { \
-                            amx_dots(&p, t, n); \
-                            amx_add(&p, r, t, n, b == 0, has_min); \
+                            amx_strip(&p, r, t, n, b == 0); \
+                            if (has_min) amx_strip_min(&p, r, t, n, b == 0); \
                         } \
                     } \
                 } \
