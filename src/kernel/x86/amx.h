@@ -15,10 +15,10 @@
 #include "kernel/kernel.h"
 #include "kernel/x86/vint.h"
 
-#define AMX_LOAD_AT(t, p, stride) \
+#define AMX_LOAD_AT(t, p, stride)                                                                            \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"(p), "r"((size_t)(stride)) : "memory")
 #define AMX_LOAD(t, p) AMX_LOAD_AT(t, p, 64)
-#define AMX_STORE(t, p) \
+#define AMX_STORE(t, p)                                                                                      \
     __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(p), "r"((size_t)64) : "memory")
 #define AMX_ZERO(t) __asm__ volatile("tilezero %%tmm" #t ::)
 /* C += A x B: unsigned or signed weights with signed activations; bf16. */

@@ -60,7 +60,7 @@ typedef struct amx_pass {
     const uint8_t *rows[16 * AMX_BLOCKS];
     size_t n_blocks; /* of rows */
     size_t n_tiles;  /* of columns */
-    size_t ahead;    /* see fetch() */
+    amx_ahead ahead;
 } amx_pass;
 
 ALWAYS_INLINE size_t amx_block_bytes(const int mode)
@@ -115,6 +115,17 @@ ALWAYS_INLINE vi amx_factors(__m256i s, const int mode)
     return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
 }
 
+/* The minima of block b of row r. */
+ALWAYS_INLINE void amx_row_min(const amx_pass *p, amx_weights *w, size_t r, const uint8_t *b, const int mode)
+{
+    const __m256i m = amx_minima(b, mode);
+    const __m256i both =
+        _mm256_or_si256(_mm256_or_si256(m, _mm256_slli_epi16(m, 8)), _mm256_set1_epi16(0x4000));
+    const vi bf16 =
+        _mm512_permutex2var_epi8(vi_load(p->bf16_low), _mm512_broadcast_i64x4(both), vi_load(p->bf16_high));
+    vi_store(w->min[r], bf16);
+}
+
 /* Block b of row r. */
 ALWAYS_INLINE void amx_row(const amx_pass *p, amx_weights *w, size_t r, const uint8_t *b, const int mode)
 {
@@ -126,6 +137,7 @@ ALWAYS_INLINE void amx_row(const amx_pass *p, amx_weights *w, size_t r, const ui
         22, 86,  24, 88,  26, 90,  28, 92,  30, 94,  32, 96,  34, 98,  36, 100, 38, 102, 40, 104, 42, 106,
         44, 108, 46, 110, 48, 112, 50, 114, 52, 116, 54, 118, 56, 120, 58, 122, 60, 124, 62, 126};
     const vi f = amx_factors(amx_scales(b, mode), mode);
+    if (AMX_HAS_MIN(mode)) amx_row_min(p, w, r, b, mode);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
         const vi idx = vi_add8(vi_load(words), vi_set1_8(8 * j));
@@ -144,14 +156,6 @@ ALWAYS_INLINE void amx_row(const amx_pass *p, amx_weights *w, size_t r, const ui
             if (AMX_HAS_HIGH(mode)) vi_store(w->high[j][r], _mm512_mullo_epi16(q, f1));
         }
     }
-    if (AMX_HAS_MIN(mode)) {
-        const __m256i m = amx_minima(b, mode);
-        const __m256i both =
-            _mm256_or_si256(_mm256_or_si256(m, _mm256_slli_epi16(m, 8)), _mm256_set1_epi16(0x4000));
-        const vi bf16 = _mm512_permutex2var_epi8(vi_load(p->bf16_low), _mm512_broadcast_i64x4(both),
-                                                 vi_load(p->bf16_high));
-        vi_store(w->min[r], bf16);
-    }
 }
 
 /* 16 rows, from `off` on in each. */
@@ -163,7 +167,7 @@ ALWAYS_INLINE void amx_unpack(amx_pass *p, const uint8_t *const *rows, size_t of
                                       : 0;
     const size_t dmin = mode == AMX_Q2 ? offsetof(moe__q2_k, dmin) : offsetof(moe__q4_k, dmin);
     for (size_t r = 0; r < 16; r++) {
-        fetch(rows[r] + off, p->ahead, amx_block_bytes(mode));
+        if (r % 4 == 0) amx_fetch(&p->ahead);
         amx_row(p, &p->w, r, rows[r] + off, mode);
     }
     vf_store(p->w.d, vf_rows_half(rows, off + d));
@@ -268,6 +272,7 @@ ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first,
             if (AMX_HAS_HIGH(mode)) s = vi_add(s, vi_sll(vi_load(p->c.high[k][i]), AMX_SHIFT(mode)));
             if (mode == AMX_Q3) s = vi_sub(s, vi_load(x->sum));
             const vf d = vf_mul(vf_set1(p->w.d[i]), dx);
+            if (i % 4 == 0) amx_fetch(&p->ahead);
             vf_store(acc[i], vf_fma(d, vf_from(s), _mm512_maskz_loadu_ps(old, acc[i])));
             if (!AMX_HAS_MIN(mode)) continue;
             const vf dmin = vf_mul(vf_set1(p->w.dmin[i]), dx);
@@ -311,7 +316,6 @@ ALWAYS_INLINE void amx_gemm(const moe__gemm *g, const int mode)
 {
     amx_pass p;
     const size_t step = 16 * AMX_BLOCKS, pass_cols = 16 * AMX_TILES;
-    p.ahead = ahead_bytes(g, g->n_rows < step ? g->n_rows : step);
     if (AMX_HAS_MIN(mode)) amx_bf16_table(&p);
     amx_begin(64);
     for (size_t c0 = 0; c0 < g->n_cols; c0 += pass_cols) {
@@ -321,6 +325,7 @@ ALWAYS_INLINE void amx_gemm(const moe__gemm *g, const int mode)
             const size_t rows = g->n_rows - r0 < step ? g->n_rows - r0 : step;
             p.n_blocks = (rows + 15) / 16;
             for (size_t r = 0; r < 16 * p.n_blocks; r++) p.rows[r] = row_at(g, r0 + r);
+            amx_fetch_begin(&p.ahead, g, r0, step, p.n_blocks * (g->n / 256) * (4 + 4 * p.n_tiles), c0 == 0);
             amx_rows(&p, g, r0, c0, mode);
         }
     }
