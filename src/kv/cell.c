@@ -202,104 +202,102 @@ static void part_v(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, u
                put);
 }
 
-#define EACH_PART(dim, n)                                                                                    \
+/* Keys or values: the same walk over the parts of a row. */
+typedef struct kv_side {
+    void (*part)(const moe__kv *kv, moe__kv_place p, uint32_t h, uint32_t d, uint32_t n, uint8_t *cell,
+                 int put);
+    int type;
+    uint32_t dim;
+} kv_side;
+
+static kv_side side_k(const moe__kv *kv) { return (kv_side){part_k, kv->type_k, kv->dim_k}; }
+static kv_side side_v(const moe__kv *kv) { return (kv_side){part_v, kv->type_v, kv->dim_v}; }
+
+/* For each part of side x: n elements from d on of head h. */
+#define EACH_PART(n)                                                                                         \
     for (uint32_t h = 0; h < kv->n_heads; h++)                                                               \
-        for (uint32_t d = 0, n; d < (dim) && (n = part_of(d, dim)) > 0; d += n)
+        for (uint32_t d = 0, n; d < x.dim && (n = part_of(d, x.dim)) > 0; d += n)
 
-void moe__kv_load_k(const moe__kv *kv, moe__kv_place at, float *row)
+static void load_row(const moe__kv *kv, kv_side x, moe__kv_place at, float *row)
 {
-    const moe__type *t = moe__type_get(kv->type_k);
+    const moe__type *t = moe__type_get(x.type);
     uint8_t cell[4 * PART];
-    EACH_PART(kv->dim_k, n)
+    EACH_PART(n)
     {
-        part_k(kv, at, h, d, n, cell, 0);
-        t->dequant(cell, row + (size_t)h * kv->dim_k + d, n);
+        x.part(kv, at, h, d, n, cell, 0);
+        t->dequant(cell, row + (size_t)h * x.dim + d, n);
     }
 }
 
-void moe__kv_load_v(const moe__kv *kv, moe__kv_place at, float *row)
+static void store_row(const moe__kv *kv, kv_side x, const moe__kernels *k, moe__kv_place at, const float *row)
 {
-    const moe__type *t = moe__type_get(kv->type_v);
     uint8_t cell[4 * PART];
-    EACH_PART(kv->dim_v, n)
+    EACH_PART(n)
     {
-        part_v(kv, at, h, d, n, cell, 0);
-        t->dequant(cell, row + (size_t)h * kv->dim_v + d, n);
+        encode(k, x.type, cell, row + (size_t)h * x.dim + d, n);
+        x.part(kv, at, h, d, n, cell, 1);
     }
 }
+
+static size_t part_bytes(kv_side x, uint32_t n) { return (size_t)moe__type_bytes(moe__type_get(x.type), n); }
+
+static void get_cell(const moe__kv *kv, kv_side x, moe__kv_place at, uint8_t *cell)
+{
+    EACH_PART(n)
+    {
+        x.part(kv, at, h, d, n, cell, 0);
+        cell += part_bytes(x, n);
+    }
+}
+
+static void put_cell(const moe__kv *kv, kv_side x, moe__kv_place at, const uint8_t *cell)
+{
+    uint8_t part[4 * PART];
+    EACH_PART(n)
+    {
+        memcpy(part, cell, part_bytes(x, n));
+        x.part(kv, at, h, d, n, part, 1);
+        cell += part_bytes(x, n);
+    }
+}
+
+static void move_cell(const moe__kv *kv, kv_side x, moe__kv_place from, moe__kv_place to)
+{
+    uint8_t cell[4 * PART];
+    EACH_PART(n)
+    {
+        x.part(kv, from, h, d, n, cell, 0);
+        x.part(kv, to, h, d, n, cell, 1);
+    }
+}
+
+void moe__kv_load_k(const moe__kv *kv, moe__kv_place at, float *row) { load_row(kv, side_k(kv), at, row); }
+void moe__kv_load_v(const moe__kv *kv, moe__kv_place at, float *row) { load_row(kv, side_v(kv), at, row); }
 
 void moe__kv_store_k(moe__kv *kv, const moe__kernels *k, moe__kv_place at, const float *row)
 {
-    uint8_t cell[4 * PART];
-    EACH_PART(kv->dim_k, n)
-    {
-        encode(k, kv->type_k, cell, row + (size_t)h * kv->dim_k + d, n);
-        part_k(kv, at, h, d, n, cell, 1);
-    }
+    store_row(kv, side_k(kv), k, at, row);
 }
 
 void moe__kv_store_v(moe__kv *kv, const moe__kernels *k, moe__kv_place at, const float *row)
 {
-    uint8_t cell[4 * PART];
-    if (kv->v_in_k) return;
-    EACH_PART(kv->dim_v, n)
-    {
-        encode(k, kv->type_v, cell, row + (size_t)h * kv->dim_v + d, n);
-        part_v(kv, at, h, d, n, cell, 1);
-    }
+    if (!kv->v_in_k) store_row(kv, side_v(kv), k, at, row);
 }
 
-static size_t cell_bytes(int type, uint32_t n) { return (size_t)moe__type_bytes(moe__type_get(type), n); }
-
-void moe__kv_get_k(const moe__kv *kv, moe__kv_place at, uint8_t *cell)
-{
-    EACH_PART(kv->dim_k, n)
-    {
-        part_k(kv, at, h, d, n, cell, 0);
-        cell += cell_bytes(kv->type_k, n);
-    }
-}
+void moe__kv_get_k(const moe__kv *kv, moe__kv_place at, uint8_t *cell) { get_cell(kv, side_k(kv), at, cell); }
+void moe__kv_put_k(moe__kv *kv, moe__kv_place at, const uint8_t *cell) { put_cell(kv, side_k(kv), at, cell); }
 
 void moe__kv_get_v(const moe__kv *kv, moe__kv_place at, uint8_t *cell)
 {
-    if (kv->v_in_k) return;
-    EACH_PART(kv->dim_v, n)
-    {
-        part_v(kv, at, h, d, n, cell, 0);
-        cell += cell_bytes(kv->type_v, n);
-    }
-}
-
-void moe__kv_put_k(moe__kv *kv, moe__kv_place at, const uint8_t *cell)
-{
-    uint8_t part[4 * PART];
-    EACH_PART(kv->dim_k, n)
-    {
-        memcpy(part, cell, cell_bytes(kv->type_k, n));
-        part_k(kv, at, h, d, n, part, 1);
-        cell += cell_bytes(kv->type_k, n);
-    }
+    if (!kv->v_in_k) get_cell(kv, side_v(kv), at, cell);
 }
 
 void moe__kv_put_v(moe__kv *kv, moe__kv_place at, const uint8_t *cell)
 {
-    uint8_t part[4 * PART];
-    if (kv->v_in_k) return;
-    EACH_PART(kv->dim_v, n)
-    {
-        memcpy(part, cell, cell_bytes(kv->type_v, n));
-        part_v(kv, at, h, d, n, part, 1);
-        cell += cell_bytes(kv->type_v, n);
-    }
+    if (!kv->v_in_k) put_cell(kv, side_v(kv), at, cell);
 }
 
 void moe__kv_move_v(moe__kv *kv, moe__kv_place from, moe__kv_place to)
 {
-    uint8_t cell[4 * PART];
-    if (kv->v_in_k) return;
-    EACH_PART(kv->dim_v, n)
-    {
-        part_v(kv, from, h, d, n, cell, 0);
-        part_v(kv, to, h, d, n, cell, 1);
-    }
+    if (!kv->v_in_k) move_cell(kv, side_v(kv), from, to);
 }

@@ -13,26 +13,9 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "../check.h"
 #include "moe/ext.h"
 #include "moe/moe.h"
-
-/* Fails with the library's message. */
-#define assert_ok(expr)                                                                                      \
-    do {                                                                                                     \
-        const int ok_ = (expr);                                                                              \
-        if (ok_ != MOE_OK) {                                                                                 \
-            print_error("%s: %s: %s\n", #expr, moe_status_name(ok_), moe_last_error());                      \
-            fail();                                                                                          \
-        }                                                                                                    \
-    } while (0)
-
-/* Asserts a status and that the message contains `text`. */
-#define assert_refused(expr, status, text)                                                                   \
-    do {                                                                                                     \
-        assert_int_equal((expr), (status));                                                                  \
-        if (!strstr(moe_last_error(), (text)))                                                               \
-            fail_msg("message without \"%s\": %s", (text), moe_last_error());                                \
-    } while (0)
 
 /* Small models of all kinds: MoE with shared expert and dense layers, q/k norms, interleaved rotation with
  * multipliers. */

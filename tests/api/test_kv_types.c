@@ -6,7 +6,7 @@
  */
 #include <math.h>
 
-#include "support.h"
+#include "stream.h"
 
 #define N 600u /* tokens */
 
@@ -129,44 +129,18 @@ static void in_company(const reference *r, kinds t)
     moe_session_free(s);
 }
 
-typedef struct memory_file {
-    char *data;
-    size_t n, at;
-} memory_file;
-
-static int write_file(const void *data, size_t n, void *user)
-{
-    memory_file *f = user;
-    f->data = realloc(f->data, f->n + n);
-    assert_non_null(f->data);
-    memcpy(f->data + f->n, data, n);
-    f->n += n;
-    return 0;
-}
-
-static int read_file(void *data, size_t n, void *user)
-{
-    memory_file *f = user;
-    if (f->n - f->at < n) return MOE_E_IO;
-    memcpy(data, f->data + f->at, n);
-    f->at += n;
-    return 0;
-}
-
 static void saved(const reference *r, kinds t)
 {
-    memory_file f = {0};
     moe_session *s = session(r->m, t, 1, 0), *u = session(r->m, t, 2, 0);
     assert_ok(moe_session_eval(s, r->id, 530));
-    assert_ok(moe_session_save(s, write_file, &f));
-    assert_ok(moe_session_load(u, read_file, &f));
+    stream f = save_all(s);
+    assert_ok(load_all(u, &f));
     same(u, r->before, r->vocab);
     assert_ok(moe_session_eval(u, r->id + 530, N - 530));
     same(u, r->last, r->vocab);
     moe_session_free(u);
     u = session(r->m, (kinds){t.k, t.v == MOE_TYPE_F16 ? MOE_TYPE_BF16 : MOE_TYPE_F16, 0}, 1, 0);
-    f.at = 0;
-    assert_refused(moe_session_load(u, read_file, &f), MOE_E_STATE, "value type");
+    assert_refused(load_all(u, &f), MOE_E_STATE, "value type");
     moe_session_free(u);
     moe_session_free(s);
     free(f.data);

@@ -4,7 +4,8 @@
  * back; one sequence saved and loaded; a sequence in the company of others that come, go and change, against
  * the same one alone, to the bit.
  */
-#include "support.h"
+#include "../counting.h"
+#include "stream.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -22,72 +23,11 @@ static moe_session_options small(void)
     return o;
 }
 
-/* Appends to any sequence; logits of the last token. */
-static int append(moe_session *s, moe_seq q, const moe_token *id, size_t n)
-{
-    moe_seq seq[256];
-    moe_batch b = MOE_BATCH_INIT;
-    for (size_t i = 0; i < n; i++) seq[i] = q;
-    b.n_tokens = n;
-    b.token = id;
-    b.seq = seq;
-    return moe_session_eval_batch(s, &b);
-}
-
 static uint32_t cells(const moe_session *s)
 {
     moe_session_info info = MOE_SESSION_INFO_INIT;
     assert_ok(moe_session_get_info(s, &info));
     return info.n_cells_used;
-}
-
-/* ---- streams in memory ---- */
-
-typedef struct stream {
-    uint8_t *data;
-    size_t n, at, cap;
-} stream;
-
-static int put_stream(const void *data, size_t n, void *user)
-{
-    stream *f = user;
-    if (f->n + n > f->cap) {
-        f->cap = 2 * (f->n + n);
-        f->data = realloc(f->data, f->cap);
-        assert_non_null(f->data);
-    }
-    memcpy(f->data + f->n, data, n);
-    f->n += n;
-    return 0;
-}
-
-static int get_stream(void *data, size_t n, void *user)
-{
-    stream *f = user;
-    if (n > f->n - f->at) return -4321;
-    memcpy(data, f->data + f->at, n);
-    f->at += n;
-    return 0;
-}
-
-static stream save_all(const moe_session *s)
-{
-    stream f = {0};
-    assert_ok(moe_session_save(s, put_stream, &f));
-    return f;
-}
-
-static stream save_seq(const moe_session *s, moe_seq q)
-{
-    stream f = {0};
-    assert_ok(moe_session_seq_save(s, q, put_stream, &f));
-    return f;
-}
-
-static int load_seq(moe_session *s, moe_seq q, stream *f)
-{
-    f->at = 0;
-    return moe_session_seq_load(s, q, get_stream, f);
 }
 
 static void assert_same_stream(stream a, stream b)
@@ -731,25 +671,6 @@ static void alone_or_in_changing_company(void **state)
 }
 
 /* ---- memory ---- */
-
-typedef struct counter {
-    atomic_size_t now, n_calls;
-} counter;
-
-static void *count_alloc(size_t n, size_t align, void *user)
-{
-    counter *c = user;
-    atomic_fetch_add(&c->now, n);
-    atomic_fetch_add(&c->n_calls, 1);
-    return aligned_alloc(align, (n + align - 1) / align * align);
-}
-
-static void count_free(void *p, size_t n, void *user)
-{
-    counter *c = user;
-    atomic_fetch_sub(&c->now, n);
-    free(p);
-}
 
 /* A session takes what was planned, and sequences change without taking anything. */
 static void sequences_take_no_memory(void **state)

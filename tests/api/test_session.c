@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Sessions: what a failed, interrupted or refused call leaves behind; sequences; save and load; observation;
  * the memory plan. */
-#include "support.h"
+#include "../counting.h"
+#include "stream.h"
 
 #include <errno.h>
 #include <math.h>
@@ -331,37 +332,6 @@ static void the_observer_sees_every_row_of_every_layer(void **state)
 
 /* ---- save and load ---- */
 
-typedef struct memory_file {
-    uint8_t data[1 << 20];
-    size_t n, at, limit;
-} memory_file;
-
-static memory_file file;
-
-static int write_memory(const void *data, size_t n, void *user)
-{
-    memory_file *f = user;
-    if (f->n + n > f->limit) return -1234;
-    memcpy(f->data + f->n, data, n);
-    f->n += n;
-    return 0;
-}
-
-static int read_memory(void *data, size_t n, void *user)
-{
-    memory_file *f = user;
-    if (n > f->n - f->at) return -4321;
-    memcpy(data, f->data + f->at, n);
-    f->at += n;
-    return 0;
-}
-
-static int load(moe_session *s)
-{
-    file.at = 0;
-    return moe_session_load(s, read_memory, &file);
-}
-
 static void a_saved_session_goes_on_the_same(void **state)
 {
     (void)state;
@@ -377,16 +347,16 @@ static void a_saved_session_goes_on_the_same(void **state)
         assert_ok(moe_session_seq_copy(s, 0, 1));
         assert_ok(moe_session_eval(s, id + 40, 3));
         snapshot before = take(s);
-        file = (memory_file){.limit = sizeof file.data};
-        assert_ok(moe_session_save(s, write_memory, &file));
+        stream file = save_all(s);
         assert_ok(moe_session_eval(t, id, 7)); /* what was there before is replaced */
-        assert_ok(load(t));
+        assert_ok(load_all(t, &file));
         assert_int_equal(moe_session_seq_len(t, 1), 40);
         assert_ok(moe_session_seq_tokens(t, 0, back, 100, &n));
         assert_int_equal(n, 43);
         assert_memory_equal(back, id, 43 * sizeof *id);
         assert_unchanged(t, &before);
         assert_goes_on(m, t, id, 43, 70);
+        free(file.data);
         moe_session_free(s);
         moe_session_free(t);
         moe_model_release(m);
@@ -401,32 +371,32 @@ static void damaged_and_foreign_sessions_are_refused(void **state)
     moe_token id[20];
     fill_tokens(m, id, 20, 3);
     assert_ok(moe_session_eval(s, id, 9));
-    file = (memory_file){.limit = sizeof file.data};
-    assert_ok(moe_session_save(s, write_memory, &file));
+    stream file = save_all(s);
     assert_ok(moe_session_eval(s, id + 9, 5));
     snapshot before = take(s);
-    assert_refused(load(foreign), MOE_E_STATE, "another model");
+    assert_refused(load_all(foreign, &file), MOE_E_STATE, "another model");
     const size_t n = file.n;
     for (size_t i = 0; i < n; i += n / 300 + 1) { /* every truncation and many flipped bits */
         file.n = i;
-        assert_int_equal(load(s), -4321);
+        assert_int_equal(load_all(s, &file), STREAM_SHORT);
         file.n = n;
         file.data[i] ^= 0x10;
-        assert_true(load(s) < 0);
+        assert_true(load_all(s, &file) < 0);
         file.data[i] ^= 0x10;
     }
     file.data[20] = 9;
-    assert_refused(load(s), MOE_E_STATE, "does not fit");
+    assert_refused(load_all(s, &file), MOE_E_STATE, "does not fit");
     file.limit = n / 2;
     file.n = 0;
-    assert_int_equal(moe_session_save(s, write_memory, &file), -1234);
+    assert_int_equal(moe_session_save(s, put_stream, &file), STREAM_FULL);
     assert_unchanged(s, &before);
     moe_session_options o = small();
     o.kv_type_v = MOE_KV_F32;
     moe_session *f32 = make_session(m, o);
-    file = (memory_file){.limit = sizeof file.data};
-    assert_ok(moe_session_save(s, write_memory, &file));
-    assert_refused(load(f32), MOE_E_STATE, "value type");
+    file.n = file.limit = 0;
+    assert_ok(moe_session_save(s, put_stream, &file));
+    assert_refused(load_all(f32, &file), MOE_E_STATE, "value type");
+    free(file.data);
     moe_session_free(f32);
     moe_session_free(s);
     moe_session_free(foreign);
@@ -563,27 +533,6 @@ static void exactness(void **state)
 }
 
 /* ---- memory ---- */
-
-typedef struct counter {
-    atomic_size_t now, most, n_calls;
-} counter;
-
-static void *count_alloc(size_t n, size_t align, void *user)
-{
-    counter *c = user;
-    const size_t now = atomic_fetch_add(&c->now, n) + n;
-    atomic_fetch_add(&c->n_calls, 1);
-    size_t most = atomic_load(&c->most);
-    while (now > most && !atomic_compare_exchange_weak(&c->most, &most, now)) {}
-    return aligned_alloc(align, (n + align - 1) / align * align);
-}
-
-static void count_free(void *p, size_t n, void *user)
-{
-    counter *c = user;
-    atomic_fetch_sub(&c->now, n);
-    free(p);
-}
 
 static void the_plan_holds_and_eval_allocates_nothing(void **state)
 {

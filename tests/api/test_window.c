@@ -4,7 +4,7 @@
  * window that is never full is none. The golden tests compare with another implementation; here windows are
  * changed in the file, so that they end inside pages and chunks and reach over several.
  */
-#include "support.h"
+#include "stream.h"
 #include "tiny_model.h"
 
 #define MODEL "tests/golden/data/mixtral-window.gguf" /* two layers, both with a window */
@@ -249,21 +249,10 @@ static void same_last(const moe_session *s, const moe_session *t)
     assert_memory_equal(a, b, n * sizeof *a);
 }
 
-static int in_seq(moe_session *s, moe_seq q, const moe_token *id, size_t n)
-{
-    static moe_seq seq[8192];
-    moe_batch b = MOE_BATCH_INIT;
-    for (size_t i = 0; i < n; i++) seq[i] = q;
-    b.n_tokens = n;
-    b.token = id;
-    b.seq = seq;
-    return moe_session_eval_batch(s, &b);
-}
-
 static void both(moe_session *s, moe_session *t, moe_seq q, const moe_token *id, size_t n)
 {
-    assert_ok(in_seq(s, q, id, n));
-    assert_ok(in_seq(t, q, id, n));
+    assert_ok(append(s, q, id, n));
+    assert_ok(append(t, q, id, n));
     same_last(s, t);
 }
 
@@ -318,14 +307,14 @@ static void a_thrifty_cache_gives_the_same(void **state)
         o.progress_user = &stop;
         moe_session *t = make_session(m, o);
         fill_tokens(m, id, 5000, 51);
-        assert_ok(in_seq(s, 0, id, 3000));
-        assert_ok(in_seq(t, 0, id, 1000));
+        assert_ok(append(s, 0, id, 3000));
+        assert_ok(append(t, 0, id, 1000));
         stop = 700; /* long after pages of this eval were given back */
-        assert_int_equal(in_seq(t, 0, id + 1000, 2000), MOE_E_ABORTED);
+        assert_int_equal(append(t, 0, id + 1000, 2000), MOE_E_ABORTED);
         stop = 0;
         assert_int_equal(moe_session_seq_len(t, 0), 1000);
-        assert_ok(in_seq(t, 0, id + 1000, 1900));
-        for (size_t i = 2900; i < 3000; i++) assert_ok(in_seq(t, 0, id + i, 1));
+        assert_ok(append(t, 0, id + 1000, 1900));
+        for (size_t i = 2900; i < 3000; i++) assert_ok(append(t, 0, id + i, 1));
         same_last(s, t);
         assert_ok(moe_session_seq_copy(s, 0, 1)); /* a copy goes its own way, the original on its own */
         assert_ok(moe_session_seq_copy(t, 0, 1));
@@ -379,34 +368,10 @@ static void windows_of_many_sequences(void **state)
     moe_model_release(m);
 }
 
-typedef struct stream {
-    uint8_t data[1 << 20];
-    size_t n, at;
-} stream;
-
-static int put_stream(const void *data, size_t n, void *user)
-{
-    stream *f = user;
-    if (n > sizeof f->data - f->n) return -1;
-    memcpy(f->data + f->n, data, n);
-    f->n += n;
-    return 0;
-}
-
-static int get_stream(void *data, size_t n, void *user)
-{
-    stream *f = user;
-    if (n > f->n - f->at) return -1;
-    memcpy(data, f->data + f->at, n);
-    f->at += n;
-    return 0;
-}
-
 /* Saved is what is left to be seen, whatever the cache that it came from keeps. */
 static void saved_windows(void **state)
 {
     (void)state;
-    static stream a, b;
     moe_model *m = with_window(100);
     moe_session_options o = MOE_SESSION_OPTIONS_INIT;
     o.n_ctx = 2000;
@@ -417,22 +382,22 @@ static void saved_windows(void **state)
     fill_tokens(m, id, 1100, 71);
     assert_ok(moe_session_eval(s, id, 1000));
     assert_ok(moe_session_eval(t, id, 1000));
-    assert_ok(moe_session_seq_save(s, 0, put_stream, &a));
-    assert_ok(moe_session_seq_save(t, 0, put_stream, &b));
+    stream a = save_seq(s, 0), b = save_seq(t, 0);
     assert_int_equal(a.n, b.n);
     assert_memory_equal(a.data, b.data, a.n);
     assert_int_equal(a.n, 60 + 12 + 4 * 1000 + 99 * 2 * 64 + 8);
-    assert_ok(moe_session_seq_load(t, 2, get_stream, &a));
-    assert_ok(in_seq(s, 0, id + 1000, 100));
-    assert_ok(in_seq(t, 2, id + 1000, 100));
+    assert_ok(load_seq(t, 2, &a));
+    assert_ok(append(s, 0, id + 1000, 100));
+    assert_ok(append(t, 2, id + 1000, 100));
     same_last(s, t);
-    assert_ok(moe_session_load(s, get_stream, &b));
-    assert_ok(in_seq(s, 0, id + 1000, 100));
+    assert_ok(load_all(s, &b));
+    assert_ok(append(s, 0, id + 1000, 100));
     same_last(s, t);
-    b.at = 0;
     b.data[69] ^= 0x40; /* a window that begins where it cannot */
-    assert_refused(moe_session_load(s, get_stream, &b), MOE_E_FORMAT, "offset 68");
-    assert_ok(in_seq(s, 0, id, 10));
+    assert_refused(load_all(s, &b), MOE_E_FORMAT, "offset 68");
+    assert_ok(append(s, 0, id, 10));
+    free(a.data);
+    free(b.data);
     moe_session_free(s);
     moe_session_free(t);
     moe_model_release(m);

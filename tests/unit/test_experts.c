@@ -12,25 +12,13 @@
 #include <math.h>
 
 #include "../alloc/faulty.h"
+#include "../check.h"
 #include "base/status.h"
 #include "expert/slots.h"
 #include "expert_model.h"
 #include "run/session.h"
 
 #define N 9 /* tokens */
-
-#define assert_ok(expr)                                                                                      \
-    do {                                                                                                     \
-        const int ok_ = (expr);                                                                              \
-        if (ok_ != MOE_OK) fail_msg("%s: %s: %s", #expr, moe_status_name(ok_), moe_last_error());            \
-    } while (0)
-
-#define assert_refused(expr, status, text)                                                                   \
-    do {                                                                                                     \
-        assert_int_equal((expr), (status));                                                                  \
-        if (!strstr(moe_last_error(), (text)))                                                               \
-            fail_msg("message without \"%s\": %s", (text), moe_last_error());                                \
-    } while (0)
 
 static xm_types all_of(int type) { return (xm_types){{{type, type, type}, {type, type, type}}}; }
 

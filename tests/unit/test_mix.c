@@ -13,16 +13,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "../check.h"
 #include "base/mathx.h"
 #include "sample/sampler.h"
 #include "token/token.h"
-
-#define assert_refused(expr, status, text)                                                                   \
-    do {                                                                                                     \
-        assert_int_equal((expr), (status));                                                                  \
-        if (!strstr(moe_last_error(), (text)))                                                               \
-            fail_msg("message without \"%s\": %s", (text), moe_last_error());                                \
-    } while (0)
 
 #define assert_near(found, want, tol)                                                                        \
     do {                                                                                                     \
