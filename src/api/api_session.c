@@ -41,15 +41,22 @@ int moe_session_get_info(const moe_session *s, moe_session_info *out)
     return moe__opts_fill(out, &info, sizeof info, "moe_session_info");
 }
 
+static int take_batch(moe_batch *dst, const moe_batch *b)
+{
+    *dst = (moe_batch)MOE_BATCH_INIT;
+    MOE_TRY(moe__opts_copy(dst, sizeof *dst, b, "moe_batch"));
+    if (dst->n_tokens == 0) return MOE_FAIL(INVALID, "the batch is empty");
+    if (!dst->token) return MOE_FAIL(INVALID, "moe_batch: token is NULL");
+    return MOE_OK;
+}
+
 int moe_session_eval_batch(moe_session *s, const moe_batch *b)
 {
     moe__clear_error();
     MOE_ARG(s != NULL && b != NULL);
     MOE_IDLE(s);
-    moe_batch batch = MOE_BATCH_INIT;
-    MOE_TRY(moe__opts_copy(&batch, sizeof batch, b, "moe_batch"));
-    if (batch.n_tokens == 0) return MOE_FAIL(INVALID, "the batch is empty");
-    MOE_ARG(batch.token != NULL);
+    moe_batch batch;
+    MOE_TRY(take_batch(&batch, b));
     return moe__eval(s, &batch);
 }
 
@@ -58,10 +65,8 @@ int moe_session_eval_begin(moe_session *s, const moe_batch *b)
     moe__clear_error();
     MOE_ARG(s != NULL && b != NULL);
     MOE_IDLE(s);
-    moe_batch batch = MOE_BATCH_INIT;
-    MOE_TRY(moe__opts_copy(&batch, sizeof batch, b, "moe_batch"));
-    if (batch.n_tokens == 0) return MOE_FAIL(INVALID, "the batch is empty");
-    MOE_ARG(batch.token != NULL);
+    moe_batch batch;
+    MOE_TRY(take_batch(&batch, b));
     return moe__eval_begin(s, &batch);
 }
 

@@ -18,6 +18,7 @@
 #include "quant/unpack.h"
 
 #include "kernel/body/gemm_args.inl"
+#include "kernel/body/gemm_lists.inl"
 #include "kernel/body/pass.inl"
 #include "kernel/body/tile256.inl"
 #include "kernel/body/unpack256.inl"
@@ -26,14 +27,7 @@
 /* Fewer columns than this are computed one by one from the rows as they are. */
 #define MIN_TILE 3
 
-#define GEMM(type) \
-    void MOE_FN(gemm_##type)(const moe__gemm *g) \
-    { \
-        if (g->n_cols < MIN_TILE) \
-            few_##type(g); \
-        else \
-            tile_##type(g); \
-    }
+#define GEMM(type) GEMM_BY_COLUMNS(type, MIN_TILE, few_##type, tile_##type)
 
 TILE_256(q2_k, 16, 4, BY_MUL, 0, 1)
 TILE_256(q3_k, 16, 4, BY_MUL, 2, 0)
@@ -49,9 +43,4 @@ FEW_256(q5_k, 8, 1, 0, 1, offsetof(moe__q5_k, dmin))
 FEW_256(q6_k, 16, 1, 5, 0, 0)
 FEW_256(iq4_xs, 8, 0, 0, 0, 0)
 
-GEMM(q2_k)
-GEMM(q3_k)
-GEMM(q4_k)
-GEMM(q5_k)
-GEMM(q6_k)
-GEMM(iq4_xs)
+EACH_TYPE_256(GEMM)

@@ -14,6 +14,7 @@
 #include "quant/unpack.h"
 
 #include "kernel/body/gemm_args.inl"
+#include "kernel/body/gemm_lists.inl"
 #include "kernel/body/pass.inl"
 #include "kernel/body/tile32.inl"
 #include "kernel/arm/few32.inl"
@@ -21,14 +22,7 @@
 /* Fewer columns than this are computed one by one from the rows as they are. */
 #define MIN_TILE 3
 
-#define GEMM(type) \
-    void MOE_FN(gemm_##type)(const moe__gemm *g) \
-    { \
-        if (g->n_cols < MIN_TILE) \
-            few_##type(g); \
-        else \
-            tile_##type(g); \
-    }
+#define GEMM(type) GEMM_BY_COLUMNS(type, MIN_TILE, few_##type, tile_##type)
 
 TILE_32(q4_0, 8, BY_PAIRS, 8, 0)
 TILE_32(q4_1, 8, BY_PAIRS, 0, 1)
@@ -46,10 +40,4 @@ FEW_32(q8_0, 0, 0, 0, f4_rows_half, offsetof(moe__q8_0, d), 0)
 FEW_32(iq4_nl, 0, 0, 0, f4_rows_half, offsetof(moe__iq4_nl, d), 0)
 FEW_32(mxfp4, 1, 0, 0, e8m0s4, 0, 0)
 
-GEMM(q4_0)
-GEMM(q4_1)
-GEMM(q5_0)
-GEMM(q5_1)
-GEMM(q8_0)
-GEMM(iq4_nl)
-GEMM(mxfp4)
+EACH_TYPE_32(GEMM)

@@ -17,6 +17,7 @@
 #include "quant/unpack.h"
 
 #include "kernel/body/gemm_args.inl"
+#include "kernel/body/gemm_lists.inl"
 #include "kernel/body/pass.inl"
 #include "kernel/body/tile256.inl"
 #include "kernel/body/unpack256.inl"
@@ -38,14 +39,7 @@
 /* Fewer columns than this are computed one by one from the rows as they are. */
 #define MIN_TILE (MOE_VEC == 512 ? 3 : 2)
 
-#define GEMM(type) \
-    void MOE_FN(gemm_##type)(const moe__gemm *g) \
-    { \
-        if (g->n_cols < MIN_TILE) \
-            few_##type(g); \
-        else \
-            tile_##type(g); \
-    }
+#define GEMM(type) GEMM_BY_COLUMNS(type, MIN_TILE, few_##type, tile_##type)
 
 TILE_256(q2_k, 16, FIT(4, 4), BY_PAIRS, 0, 1)
 TILE_256(q3_k, 16, FIT(4, 4), BY_PAIRS, 2, 0)
@@ -76,9 +70,4 @@ STREAM_DRIVER(few_q5_k, FEW_ROWS, few4_q5_k, _mm_storeu_ps, 256)
 STREAM_DRIVER(few_q6_k, FEW_ROWS, few4_q6_k, _mm_storeu_ps, 256)
 STREAM_DRIVER(few_iq4_xs, FEW_ROWS, few4_iq4_xs, _mm_storeu_ps, 256)
 
-GEMM(q2_k)
-GEMM(q3_k)
-GEMM(q4_k)
-GEMM(q5_k)
-GEMM(q6_k)
-GEMM(iq4_xs)
+EACH_TYPE_256(GEMM)
