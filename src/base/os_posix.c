@@ -100,6 +100,21 @@ int moe__os_read_at(const moe__os_file *f, uint64_t off, void *dst, size_t n, co
     return MOE_OK;
 }
 
+/*
+ * Asks for large pages: what is not in memory yet then comes from the disk 2 MiB at a time, and where the
+ * file system has large folios it is mapped so too. Not for a file that memory has hardly room for: parts
+ * that are not needed would push out others that are.
+ */
+static void map_large(void *p, size_t n)
+{
+#if defined MADV_HUGEPAGE && defined _SC_PHYS_PAGES
+    const long pages = sysconf(_SC_PHYS_PAGES);
+    if (pages > 0 && n / moe__os_page_size() < (size_t)pages / 2) (void)madvise(p, n, MADV_HUGEPAGE);
+#else
+    (void)p, (void)n;
+#endif
+}
+
 int moe__os_map(const moe__os_file *f, const void **out, const char *path)
 {
     *out = NULL;
@@ -111,6 +126,7 @@ int moe__os_map(const moe__os_file *f, const void **out, const char *path)
         char buf[128];
         return MOE_FAIL(UNSUPPORTED, "%s: cannot map: %s", path, reason(err, buf, sizeof buf));
     }
+    map_large(p, (size_t)f->length);
     *out = p;
     return MOE_OK;
 }
@@ -130,8 +146,7 @@ void moe__os_advise(const void *p, size_t n, int advice)
 #endif
     const uintptr_t page = moe__os_page_size();
     uintptr_t lo = (uintptr_t)p, hi = lo + n;
-    if (!p || n == 0 || advice < MOE_ADVISE_WILLNEED || (size_t)advice >= sizeof map / sizeof map[0])
-        return;
+    if (!p || n == 0 || advice < MOE_ADVISE_WILLNEED || (size_t)advice >= sizeof map / sizeof map[0]) return;
     if (advice >= MOE_ADVISE_DONTNEED) { /* whole pages only: the neighbours' bytes stay */
         lo = (lo + page - 1) & ~(page - 1);
         hi &= ~(page - 1);
