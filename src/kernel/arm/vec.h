@@ -23,9 +23,11 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-/* Rows and columns of a register tile of a float matrix product: an accumulator is four registers of 32. */
-#define V16_ROWS 2
-#define V16_COLS 2
+/* Register tiles of a float matrix product: rows by up to so many columns, rows with a single one. An
+ * accumulator is four registers of 32. */
+#define V16_ROWS     2
+#define V16_COLS     3
+#define V16_FEW_ROWS 4
 /* Register tiles of attention: queries by tiles of keys, rows by vectors of values. */
 #define V16_Q 2
 #define V16_T 2
@@ -56,6 +58,16 @@ ALWAYS_INLINE float32x4_t f4_load(const void *p) { return vreinterpretq_f32_u8(v
 ALWAYS_INLINE void f4_store(void *p, float32x4_t v) { vst1q_u8(p, vreinterpretq_u8_f32(v)); }
 ALWAYS_INLINE float16x4_t h4_load(const void *p) { return vreinterpret_f16_u8(vld1_u8(p)); }
 ALWAYS_INLINE uint16x4_t u16x4_load(const void *p) { return vreinterpret_u16_u8(vld1_u8(p)); }
+
+/* One register of a v16, which has V16_REGS of them. */
+#define V16_REGS 4
+typedef float32x4_t vreg;
+ALWAYS_INLINE vreg vreg_zero(void) { return vdupq_n_f32(0.0f); }
+ALWAYS_INLINE vreg vreg_load(const void *p) { return f4_load(p); }
+ALWAYS_INLINE vreg vreg_once(const void *p) { return vreg_load(p); }
+ALWAYS_INLINE void vreg_store(float *p, vreg v) { f4_store(p, v); }
+ALWAYS_INLINE vreg vreg_fma(vreg x, vreg y, vreg z) { return vfmaq_f32(z, x, y); }
+ALWAYS_INLINE v16 v16_of(const vreg *r) { return v16_make(r[0], r[1], r[2], r[3]); }
 
 ALWAYS_INLINE v16 v16_set1(float x)
 {
@@ -128,6 +140,8 @@ ALWAYS_INLINE v16 v16_load_bf16(const void *p)
     const uint8_t *b = p;
     return v16_make(f4_load_bf16(b), f4_load_bf16(b + 8), f4_load_bf16(b + 16), f4_load_bf16(b + 24));
 }
+ALWAYS_INLINE vreg vreg_load_f16(const void *p) { return f4_load_f16(p); }
+ALWAYS_INLINE vreg vreg_load_bf16(const void *p) { return f4_load_bf16(p); }
 static inline v16 v16_load_f16_n(const void *p, size_t k)
 {
     uint16_t t[16] = {0};
@@ -208,6 +222,14 @@ ALWAYS_INLINE void v4_store(float *p, v4 v) { f4_store(p, v); }
 ALWAYS_INLINE v4 v16_sum4(v16 a, v16 b, v16 c, v16 d)
 {
     return vpaddq_f32(vcombine_f32(v16_fold2(a), v16_fold2(b)), vcombine_f32(v16_fold2(c), v16_fold2(d)));
+}
+
+/* s[i] = the sum of the i-th of n vectors; n is even, and s has room for one or two more. */
+ALWAYS_INLINE void v16_sums(float *s, const v16 *v, const size_t n)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) v4_store(s + i, v16_sum4(v[i], v[i + 1], v[i + 2], v[i + 3]));
+    if (i < n) v4_store(s + i, v16_sum4(v[i], v[i + 1], v[i], v[i + 1]));
 }
 
 ALWAYS_INLINE v16 v16_max_of(v16 v) /* the largest lane in lane 0; no NaN inside */

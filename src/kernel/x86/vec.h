@@ -40,6 +40,23 @@ static inline v4 v16_sum4(v16 a, v16 b, v16 c, v16 d)
     return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xdd));
 }
 
+/* s[i] = the sum of the i-th of n vectors; n is even, and s has room for one or two more. */
+ALWAYS_INLINE void v16_sums(float *s, const v16 *v, const size_t n)
+{
+    size_t i = 0;
+#if MOE_VEC == 512
+#pragma GCC unroll 4
+    for (; i + 16 <= n; i += 16) v16_store(s + i, v16_sum16(v + i));
+    if (i + 8 <= n) {
+        _mm256_storeu_ps(s + i, v16_sum8(v + i));
+        i += 8;
+    }
+#endif
+#pragma GCC unroll 8
+    for (; i + 4 <= n; i += 4) v4_store(s + i, v16_sum4(v[i], v[i + 1], v[i + 2], v[i + 3]));
+    if (i < n) v4_store(s + i, v16_sum4(v[i], v[i + 1], v[i], v[i + 1]));
+}
+
 /* Bits of |x|: maxima of several vectors (v16_absmax), then the largest of them. */
 typedef v16i v16_maxima;
 static inline v16_maxima v16_maxima_zero(void) { return v16i_zero(); }

@@ -17,9 +17,11 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Rows and columns of a register tile of a float matrix product: an accumulator is two registers. */
-#define V16_ROWS 2
-#define V16_COLS 2
+/* Register tiles of a float matrix product: rows by up to so many columns, rows with a single one. An
+ * accumulator is two registers. */
+#define V16_ROWS     2
+#define V16_COLS     3
+#define V16_FEW_ROWS 4
 /* Register tiles of attention: queries by tiles of keys, rows by vectors of values. */
 #define V16_Q 2
 #define V16_T 2
@@ -36,6 +38,22 @@ static inline v16 v16_make(__m256 a, __m256 b)
     v.b = b;
     return v;
 }
+
+/* One register of a v16, which has V16_REGS of them. */
+#define V16_REGS 2
+typedef __m256 vreg;
+static inline vreg vreg_zero(void) { return _mm256_setzero_ps(); }
+static inline vreg vreg_load(const void *p) { return _mm256_loadu_ps(p); }
+/* Loaded once and used more than once: gcc 12 would rather load again. */
+static inline vreg vreg_once(const void *p)
+{
+    vreg v = vreg_load(p);
+    __asm__("" : "+x"(v));
+    return v;
+}
+static inline void vreg_store(float *p, vreg v) { _mm256_storeu_ps(p, v); }
+static inline vreg vreg_fma(vreg x, vreg y, vreg z) { return _mm256_fmadd_ps(x, y, z); }
+static inline v16 v16_of(const vreg *r) { return v16_make(r[0], r[1]); }
 
 static inline v16 v16_set1(float x) { return v16_make(_mm256_set1_ps(x), _mm256_set1_ps(x)); }
 static inline v16 v16_zero(void) { return v16_make(_mm256_setzero_ps(), _mm256_setzero_ps()); }
@@ -99,17 +117,22 @@ static inline v16 v16_pick_n(v16 x, v16 y, size_t k)
                     _mm256_blendv_ps(y.b, x.b, _mm256_castsi256_ps(m1)));
 }
 
+static inline vreg vreg_load_f16(const void *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+static inline vreg vreg_load_bf16(const void *p)
+{
+    const __m256i v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+}
 static inline v16 v16_load_f16(const void *p)
 {
-    return v16_make(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
-                    _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1)));
+    return v16_make(vreg_load_f16(p), vreg_load_f16((const __m128i *)p + 1));
 }
 static inline v16 v16_load_bf16(const void *p)
 {
-    const __m256i lo = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
-    const __m256i hi = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p + 1));
-    return v16_make(_mm256_castsi256_ps(_mm256_slli_epi32(lo, 16)),
-                    _mm256_castsi256_ps(_mm256_slli_epi32(hi, 16)));
+    return v16_make(vreg_load_bf16(p), vreg_load_bf16((const __m128i *)p + 1));
 }
 static inline v16 v16_load_f16_n(const void *p, size_t k)
 {

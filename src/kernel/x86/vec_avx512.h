@@ -12,14 +12,26 @@
 #include <stdint.h>
 #include <string.h>
 
-#define V16_ROWS 4
-#define V16_COLS 4
+/* Register tiles of a float matrix product: rows by up to so many columns, rows with a single one. */
+#define V16_ROWS     4
+#define V16_COLS     6
+#define V16_FEW_ROWS 8
 /* Register tiles of attention: queries by tiles of keys, rows by vectors of values. */
 #define V16_Q 6
 #define V16_T 4
 #define V16_W 4
 
 typedef __m512 v16;
+
+/* One register of a v16, which has V16_REGS of them. */
+#define V16_REGS 1
+typedef __m512 vreg;
+static inline vreg vreg_zero(void) { return _mm512_setzero_ps(); }
+static inline vreg vreg_load(const void *p) { return _mm512_loadu_ps(p); }
+static inline vreg vreg_once(const void *p) { return vreg_load(p); }
+static inline void vreg_store(float *p, vreg v) { _mm512_storeu_ps(p, v); }
+static inline vreg vreg_fma(vreg x, vreg y, vreg z) { return _mm512_fmadd_ps(x, y, z); }
+static inline v16 v16_of(const vreg *r) { return r[0]; }
 
 static inline v16 v16_set1(float x) { return _mm512_set1_ps(x); }
 static inline v16 v16_zero(void) { return _mm512_setzero_ps(); }
@@ -49,6 +61,8 @@ static inline v16 v16_load_bf16(const void *p)
     return _mm512_castsi512_ps(
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
+static inline vreg vreg_load_f16(const void *p) { return v16_load_f16(p); }
+static inline vreg vreg_load_bf16(const void *p) { return v16_load_bf16(p); }
 static inline v16 v16_load_f16_n(const void *p, size_t k)
 {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v16_mask(k), p));
@@ -100,6 +114,45 @@ static inline __m128 v16_fold4(v16 v)
     const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
 }
+/* The tree for many vectors: a step makes one of two, with as many additions as one alone would take. */
+static inline v16 v16_pair8(v16 a, v16 b) /* lanes i and i + 8: eight of a, eight of b */
+{
+    return _mm512_add_ps(_mm512_mask_blend_ps(0xff00, a, b), _mm512_shuffle_f32x4(a, b, 0x4e));
+}
+static inline v16 v16_pair4(v16 a, v16 b) /* i and i + 4 of eights: four of a, four of b ... */
+{
+    const __m512i other = _mm512_setr_epi32(4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27);
+    return _mm512_add_ps(_mm512_mask_blend_ps(0xf0f0, a, b), _mm512_permutex2var_ps(a, other, b));
+}
+static inline v16 v16_pair2(v16 a, v16 b) /* i and i + 2 of fours: two of a, two of b ... */
+{
+    return _mm512_add_ps(_mm512_mask_blend_ps(0xcccc, a, b), _mm512_shuffle_ps(a, b, 0x4e));
+}
+static inline v16 v16_pair1(v16 a, v16 b) /* i and i + 1 of twos: two of a, two of b ... */
+{
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+}
+/* Lane i is the sum of the i-th of sixteen vectors. */
+static inline v16 v16_sum16(const v16 *v)
+{
+    v16 h[8], q[4];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) h[i] = v16_pair8(v[i], v[i + 8]);
+#pragma GCC unroll 8
+    for (int i = 0; i < 4; i++) q[i] = v16_pair4(h[i], h[i + 4]);
+    return v16_pair1(v16_pair2(q[0], q[1]), v16_pair2(q[2], q[3]));
+}
+/* The same of eight. */
+static inline __m256 v16_sum8(const v16 *v)
+{
+    v16 h[4];
+#pragma GCC unroll 8
+    for (int i = 0; i < 4; i++) h[i] = v16_pair8(v[i], v[i + 4]);
+    const v16 t = v16_pair2(v16_pair4(h[0], h[1]), v16_pair4(h[2], h[3]));
+    const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 8, 12, 9, 13, 0, 4, 1, 5, 8, 12, 9, 13);
+    return _mm512_castps512_ps256(_mm512_permutexvar_ps(order, v16_pair1(t, t)));
+}
+
 static inline v16 v16_max_of(v16 v)
 {
     v = _mm512_max_ps(v, _mm512_shuffle_f32x4(v, v, 0x4e));
