@@ -72,40 +72,48 @@ ALWAYS_INLINE void amx_add(vf acc[16], const int32_t (*c)[16], const float *d, c
     }
 }
 
-#define AMX_PRODUCT(i, tc, ta, tb) \
+#define AMX_PRODUCT(w, x, tc, ta, tb) \
     do { \
         AMX_ZERO(tc); \
-        AMX_LOAD_AT(ta, w->q[i], 32); \
-        AMX_LOAD(tb, x->q[i]); \
+        AMX_LOAD_AT(ta, w, 32); \
+        AMX_LOAD(tb, x); \
         AMX_DOT_SS(tc, ta, tb); \
     } while (0)
 
-/* Block i; three blocks later the product that is begun here is added. */
+/* Block i; three blocks later the product that is begun here is added. Behind the last block stands `after`. */
 #define AMX_STEP(i, store, tc, ta, tb) \
     do { \
-        const size_t next = (i) + 3 < n ? (i) + 3 : (i); /* the last ones in vain */ \
+        const size_t k = (i) + 3; \
         amx_fetch(&p->ahead); \
-        AMX_PRODUCT(next, tc, ta, tb); \
+        AMX_PRODUCT(w->q[k < n ? k : k - n], k < n ? x->q[k] : after->q[k - n], tc, ta, tb); \
         AMX_STORE(store, p->c[store]); \
         amx_add(acc, p->c[(i) % 4], w->d[i], x->d[i]); \
     } while (0)
 
-/* Adds n blocks to the sums of row block r with tile t; `first`: there is nothing yet. */
+/* The first products of a strip. */
+ALWAYS_INLINE void amx_strip_begin(amx_pass *p, const amx_columns *x)
+{
+    const amx_weights *w = &p->w;
+    AMX_PRODUCT(w->q[0], x->q[0], 0, 4, 6);
+    AMX_PRODUCT(w->q[1], x->q[1], 1, 5, 7);
+    AMX_STORE(0, p->c[0]);
+    AMX_PRODUCT(w->q[2], x->q[2], 2, 4, 6);
+}
+
+/*
+ * Adds n blocks to the sums of row block r with tile t; `first`: there is nothing yet. Where n is a multiple of
+ * four, each strip begins the next one.
+ */
 static void amx_strip(amx_pass *p, size_t r, size_t t, size_t n, int first)
 {
     const __mmask16 old = first ? 0 : 0xffff;
     const amx_weights *w = &p->w;
-    const amx_columns *x = &p->x[t];
+    const amx_columns *x = &p->x[t], *after = t + 1 < p->n_tiles ? x + 1 : x; /* for the last one in vain */
     size_t i = 0;
     vf acc[16];
 #pragma GCC unroll 16
     for (int k = 0; k < 16; k++) acc[k] = _mm512_maskz_loadu_ps(old, p->acc[r][t][k]);
-    if (n >= 4) {
-        AMX_PRODUCT(0, 0, 4, 6);
-        AMX_PRODUCT(1, 1, 5, 7);
-        AMX_STORE(0, p->c[0]);
-        AMX_PRODUCT(2, 2, 4, 6);
-    }
+    if (n >= 4 && (t == 0 || n % 4 != 0)) amx_strip_begin(p, x);
     for (; i + 4 <= n; i += 4) {
         AMX_STEP(i, 1, 3, 5, 7);
         AMX_STEP(i + 1, 2, 0, 4, 6);
@@ -114,7 +122,7 @@ static void amx_strip(amx_pass *p, size_t r, size_t t, size_t n, int first)
     }
     for (; i < n; i++) {
         amx_fetch(&p->ahead);
-        AMX_PRODUCT(i, 0, 4, 6);
+        AMX_PRODUCT(w->q[i], x->q[i], 0, 4, 6);
         AMX_STORE(0, p->c[0]);
         amx_add(acc, p->c[0], w->d[i], x->d[i]);
     }
@@ -139,41 +147,34 @@ static void amx_strip_min(amx_pass *p, size_t r, size_t t, size_t n, int first)
     for (int k = 0; k < 16; k++) vf_store(p->accm[r][t][k], acc[k]);
 }
 
-/* The scales of n blocks from the numbers in the file: f16, or e8m0 (half of it, as moe__e8m0_half). */
-ALWAYS_INLINE void amx_halves(float (*d)[16], const uint16_t (*in)[16], size_t n)
+/* Scales of 16 rows from the dwords at their blocks: two halves, or an e8m0 byte (moe__e8m0_half). */
+ALWAYS_INLINE void amx_scales_half(amx_weights *w, size_t i, vi dwords, const int has_min)
 {
-    for (size_t i = 0; i < n; i++) vf_store(d[i], vf_halves(in[i]));
+    vf_store(w->d[i], vf_low_halves(dwords));
+    if (has_min) vf_store(w->m[i], vf_low_halves(vi_srl(dwords, 16)));
 }
-ALWAYS_INLINE void amx_e8m0s(float (*d)[16], const uint16_t (*in)[16], size_t n)
+ALWAYS_INLINE void amx_scales_e8m0(amx_weights *w, size_t i, vi dwords, const int has_min)
 {
-    const vi one = vi_set1_32(1), two = vi_set1_32(2);
-    for (size_t i = 0; i < n; i++) {
-        const vi e = _mm512_and_si512(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)in[i])),
-                                      vi_set1_32(255));
-        const vi small = _mm512_sllv_epi32(vi_set1_32(0x00200000), e); /* exponents 0 and 1: subnormals */
-        vi_store(d[i], _mm512_mask_mov_epi32(vi_sll(vi_sub(e, one), 23), _mm512_cmplt_epi32_mask(e, two),
-                                             small));
-    }
+    const vi e = vi_and(dwords, vi_set1_32(255));
+    const vi small = _mm512_sllv_epi32(vi_set1_32(0x00200000), e); /* exponents 0 and 1: subnormals */
+    const __mmask16 is_small = _mm512_cmplt_epi32_mask(e, vi_set1_32(2));
+    (void)has_min;
+    vi_store(w->d[i], _mm512_mask_mov_epi32(vi_sll(vi_sub(e, vi_set1_32(1)), 23), is_small, small));
 }
 
-/* w_<type>(block) = 32 weights plus offset; scales(d, numbers as they stand, n). */
-#define AMX_32(type, offset, has_min, scales, d_at, m_at) \
+/* w_<type>(block) = 32 weights plus offset; scales from the first dword of the block. */
+#define AMX_32(type, offset, has_min, scales) \
     static void amx_unpack_##type(amx_pass *p, const uint8_t *const *rows, size_t b, size_t n) \
     { \
-        uint16_t d[AMX_CHUNK][16], m[AMX_CHUNK][16]; \
+        int32_t place[16]; \
+        for (int r = 0; r < 16; r++) place[r] = (int32_t)(rows[r] - rows[0]); \
         for (size_t i = 0; i < n; i++) { \
             const size_t at = (b + i) * sizeof(moe__##type); \
             amx_fetch(&p->ahead); \
-            _Pragma("GCC unroll 16") for (size_t r = 0; r < 16; r++) \
-            { \
-                _mm256_store_si256((__m256i *)p->w.q[i][r], \
-                                   _mm256_sub_epi8(w_##type(rows[r] + at), y_set1(offset))); \
-                memcpy(&d[i][r], rows[r] + at + (d_at), 2); \
-                if (has_min) memcpy(&m[i][r], rows[r] + at + (m_at), 2); \
-            } \
+            scales(&p->w, i, _mm512_i32gather_epi32(vi_load(place), rows[0] + at, 1), has_min); \
+            _Pragma("GCC unroll 16") for (size_t r = 0; r < 16; r++) _mm256_store_si256( \
+                (__m256i *)p->w.q[i][r], _mm256_sub_epi8(w_##type(rows[r] + at), y_set1(offset))); \
         } \
-        scales(p->w.d, (const uint16_t(*)[16])d, n); \
-        if (has_min) scales(p->w.m, (const uint16_t(*)[16])m, n); \
     } \
     static void amx_##type(const moe__gemm *g) \
     { \
