@@ -32,6 +32,8 @@ typedef struct amx_pass {
     amx_weights w;
     int32_t c[4][16][16];
     float acc[AMX_BLOCKS][AMX_TILES][16][16], accm[AMX_BLOCKS][AMX_TILES][16][16];
+    const int8_t *q; /* the weights of 16 rows: w.q, or rows of Q8_0 as they stand */
+    size_t q_block, q_row;
     const uint8_t *rows[16 * AMX_BLOCKS];
     size_t n_blocks; /* of rows */
     size_t n_tiles;  /* of columns */
@@ -72,10 +74,10 @@ ALWAYS_INLINE void amx_add(vf acc[16], const int32_t (*c)[16], const float *d, c
     }
 }
 
-#define AMX_PRODUCT(w, x, tc, ta, tb) \
+#define AMX_PRODUCT(i, x, tc, ta, tb) \
     do { \
         AMX_ZERO(tc); \
-        AMX_LOAD_AT(ta, w, 32); \
+        AMX_LOAD_AT(ta, p->q + (i) * p->q_block, p->q_row); \
         AMX_LOAD(tb, x); \
         AMX_DOT_SS(tc, ta, tb); \
     } while (0)
@@ -85,7 +87,7 @@ ALWAYS_INLINE void amx_add(vf acc[16], const int32_t (*c)[16], const float *d, c
     do { \
         const size_t k = (i) + 3; \
         amx_fetch(&p->ahead); \
-        AMX_PRODUCT(w->q[k < n ? k : k - n], k < n ? x->q[k] : after->q[k - n], tc, ta, tb); \
+        AMX_PRODUCT(k < n ? k : k - n, k < n ? x->q[k] : after->q[k - n], tc, ta, tb); \
         AMX_STORE(store, p->c[store]); \
         amx_add(acc, p->c[(i) % 4], w->d[i], x->d[i]); \
     } while (0)
@@ -93,11 +95,10 @@ ALWAYS_INLINE void amx_add(vf acc[16], const int32_t (*c)[16], const float *d, c
 /* The first products of a strip. */
 ALWAYS_INLINE void amx_strip_begin(amx_pass *p, const amx_columns *x)
 {
-    const amx_weights *w = &p->w;
-    AMX_PRODUCT(w->q[0], x->q[0], 0, 4, 6);
-    AMX_PRODUCT(w->q[1], x->q[1], 1, 5, 7);
+    AMX_PRODUCT(0u, x->q[0], 0, 4, 6);
+    AMX_PRODUCT(1u, x->q[1], 1, 5, 7);
     AMX_STORE(0, p->c[0]);
-    AMX_PRODUCT(w->q[2], x->q[2], 2, 4, 6);
+    AMX_PRODUCT(2u, x->q[2], 2, 4, 6);
 }
 
 /*
@@ -122,7 +123,7 @@ static void amx_strip(amx_pass *p, size_t r, size_t t, size_t n, int first)
     }
     for (; i < n; i++) {
         amx_fetch(&p->ahead);
-        AMX_PRODUCT(w->q[i], x->q[i], 0, 4, 6);
+        AMX_PRODUCT(i, x->q[i], 0, 4, 6);
         AMX_STORE(0, p->c[0]);
         amx_add(acc, p->c[0], w->d[i], x->d[i]);
     }
@@ -162,16 +163,22 @@ ALWAYS_INLINE void amx_scales_e8m0(amx_weights *w, size_t i, vi dwords, const in
     vi_store(w->d[i], _mm512_mask_mov_epi32(vi_sll(vi_sub(e, vi_set1_32(1)), 23), is_small, small));
 }
 
-/* w_<type>(block) = 32 weights plus offset; scales from the first dword of the block. */
-#define AMX_32(type, offset, has_min, scales) \
-    static void amx_unpack_##type(amx_pass *p, const uint8_t *const *rows, size_t b, size_t n) \
+/* w_<type>(block) = 32 weights plus offset; scales from the first dword of the block; plain: behind
+ * its first half stand signed weights, which few columns take from there. */
+#define AMX_32(type, offset, has_min, scales, plain) \
+    static void amx_unpack_##type(amx_pass *p, const uint8_t *const *rows, size_t b, size_t n, \
+                                  const int as_is) \
     { \
         int32_t place[16]; \
+        p->q = as_is ? (const int8_t *)rows[0] + b * sizeof(moe__##type) + 2 : p->w.q[0][0]; \
+        p->q_block = as_is ? sizeof(moe__##type) : sizeof p->w.q[0]; \
+        p->q_row = as_is ? (size_t)(rows[1] - rows[0]) : sizeof p->w.q[0][0]; \
         for (int r = 0; r < 16; r++) place[r] = (int32_t)(rows[r] - rows[0]); \
         for (size_t i = 0; i < n; i++) { \
             const size_t at = (b + i) * sizeof(moe__##type); \
             amx_fetch(&p->ahead); \
             scales(&p->w, i, _mm512_i32gather_epi32(vi_load(place), rows[0] + at, 1), has_min); \
+            if (as_is) continue; \
             _Pragma("GCC unroll 16") for (size_t r = 0; r < 16; r++) _mm256_store_si256( \
                 (__m256i *)p->w.q[i][r], _mm256_sub_epi8(w_##type(rows[r] + at), y_set1(offset))); \
         } \
@@ -193,7 +200,8 @@ ALWAYS_INLINE void amx_scales_e8m0(amx_weights *w, size_t i, vi dwords, const in
                     const size_t n = n_blocks - b < AMX_CHUNK ? n_blocks - b : AMX_CHUNK; \
                     for (size_t t = 0; t < p.n_tiles; t++) amx_turn(&p.x[t], g, c0 + 16 * t, b, n, has_min); \
                     for (size_t r = 0; r < p.n_blocks; r++) { \
-                        amx_unpack_##type(&p, p.rows + 16 * r, b, n); \
+                        amx_unpack_##type(&p, p.rows + 16 * r, b, n, \
+                                             (plain) && p.n_tiles <= 2 && r0 + 16 * r + 16 <= g->n_rows); \
                         for (size_t t = 0; t < p.n_tiles; t++) { \
                             amx_strip(&p, r, t, n, b == 0); \
                             if (has_min) amx_strip_min(&p, r, t, n, b == 0); \

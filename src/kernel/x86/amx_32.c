@@ -31,13 +31,13 @@
     }
 
 /* With VNNI the weights of few32.inl are stored plus an offset. */
-AMX_32(q4_0, 8, 0, amx_scales_half)
-AMX_32(q4_1, 0, 1, amx_scales_half)
-AMX_32(q5_0, 16, 0, amx_scales_half)
-AMX_32(q5_1, 0, 1, amx_scales_half)
-AMX_32(q8_0, 128, 0, amx_scales_half)
-AMX_32(iq4_nl, 128, 0, amx_scales_half)
-AMX_32(mxfp4, 12, 0, amx_scales_e8m0)
+AMX_32(q4_0, 8, 0, amx_scales_half, 0)
+AMX_32(q4_1, 0, 1, amx_scales_half, 0)
+AMX_32(q5_0, 16, 0, amx_scales_half, 0)
+AMX_32(q5_1, 0, 1, amx_scales_half, 0)
+AMX_32(q8_0, 128, 0, amx_scales_half, 1)
+AMX_32(iq4_nl, 128, 0, amx_scales_half, 0)
+AMX_32(mxfp4, 12, 0, amx_scales_e8m0, 0)
 
 GEMM(q4_0)
 GEMM(q4_1)
