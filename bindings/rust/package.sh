@@ -11,7 +11,7 @@ root=$here/../..
 vendor=$here/moe-sys/vendor
 rm -rf "$vendor"
 mkdir -p "$vendor"
-(cd "$root" && find include/moe src \( -name '*.c' -o -name '*.h' -o -name '*.inl' -o -name '*.def' \)) |
+(cd "$root" && find include/moe src \( -name '*.c' -o -name '*.h' -o -name '*.inl' -o -name '*.def' -o -name levels.txt \)) |
 while read -r file; do
     mkdir -p "$vendor/$(dirname "$file")"
     cp "$root/$file" "$vendor/$file"

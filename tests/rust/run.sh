@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Tests of the Rust crates, in bindings/rust:  run.sh crates | style | examples | installed
+# Tests of the Rust crates, in bindings/rust:  run.sh crates | style | examples | installed | vendored
 #
 # In: LIBMOE_LIB_DIR, the folder with the library; CARGO_TARGET_DIR; for `installed` LIBMOE_BUILD, the build folder. 77 means skipped, the reason is printed.
 set -eu
@@ -58,6 +58,26 @@ installed) # the library is found by pkg-config, where it was installed
     # and it is that library, not one that happened to be elsewhere
     LD_LIBRARY_PATH='' ldd "$(find "$CARGO_TARGET_DIR/installed/debug/deps" -name 'session-*' -perm -u+x -type f | head -n 1)" |
         grep -q 'libmoe.*not found' || { echo 'linked with something else'; exit 1; }
+    ;;
+vendored) # build.rs compiles the library: all kernels that meson's has, and it works
+    "${CC:-cc}" --version > /dev/null 2>&1 || skip 'no C compiler'
+    "$cargo" build -q --offline --locked -j2 -p moe --example version
+    "$cargo" build -q --offline --locked -j2 -p moe --examples --features vendored --target-dir "$CARGO_TARGET_DIR/vendored"
+    here=$("$CARGO_TARGET_DIR/debug/examples/version")
+    own=$CARGO_TARGET_DIR/vendored/debug/examples
+    there=$("$own/version")
+    for level in $(echo "$here" | sed -n 's/.*kernels: //p'); do
+        case " $(echo "$there" | sed -n 's/.*kernels: //p') " in
+        *" $level "*) ;;
+        *) echo "no $level in the vendored library: $there"; exit 1 ;;
+        esac
+    done
+    "$cargo" build -q --offline --locked -j2 -p moe --example generate
+    for text in 'Once upon a time' 'The captain'; do
+        [ "$("$own/generate" ../../examples/models/demo.gguf "$text" 20)" = \
+            "$("$CARGO_TARGET_DIR/debug/examples/generate" ../../examples/models/demo.gguf "$text" 20)" ] ||
+            { echo 'generate: another text'; exit 1; }
+    done
     ;;
 *)
     echo "what is $1?"

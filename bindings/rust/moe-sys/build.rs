@@ -97,7 +97,7 @@ fn ask_pkg_config() -> Result<(), String> {
 /// Flags that every file needs: the library's results are the same to the bit only with these.
 const STRICT: &[&str] = &[
     "-std=c11",
-    "-O2",
+    "-O3",
     "-fPIC",
     "-ffp-contract=off",
     "-fno-math-errno",
@@ -105,65 +105,39 @@ const STRICT: &[&str] = &[
     "-DMOE_BUILDING",
 ];
 
-/// The kernels of one instruction set, as in src/kernel/*/meson.build.
+/// The kernels of one instruction set: a line of src/kernel/*/levels.txt, which meson.build reads too.
 struct Level {
-    name: &'static str,
-    flags: &'static [&'static str],
-    defines: &'static [&'static str],
-    files: &'static [&'static str],
+    name: String,
+    defines: Vec<String>,
+    flags: Vec<String>,
+    files: Vec<String>,
 }
-const AVX2: &[&str] = &["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"];
-const AVX2_VNNI: &[&str] = &["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mavxvnni"];
-const AVX512: &[&str] =
-    &["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"];
-const AVX512_VNNI: &[&str] = &[
-    "-mavx2",
-    "-mfma",
-    "-mf16c",
-    "-mbmi",
-    "-mbmi2",
-    "-mavx512f",
-    "-mavx512bw",
-    "-mavx512dq",
-    "-mavx512vl",
-    "-mavx512vnni",
-];
-const FLOAT_AND_INT: &[&str] = &["row", "gemm_f", "gemm_32", "gemm_256"];
-const INT: &[&str] = &["gemm_32", "gemm_256"];
-const X86: &[Level] = &[
-    Level { name: "avx2", flags: AVX2, defines: &["-DMOE_VEC=256", "-DMOE_VNNI=0"], files: FLOAT_AND_INT },
-    Level { name: "avxvnni", flags: AVX2_VNNI, defines: &["-DMOE_VEC=256", "-DMOE_VNNI=1"], files: INT },
-    Level {
-        name: "avx512",
-        flags: AVX512,
-        defines: &["-DMOE_VEC=512", "-DMOE_VNNI=0"],
-        files: FLOAT_AND_INT,
-    },
-    Level { name: "avx512vnni", flags: AVX512_VNNI, defines: &["-DMOE_VEC=512", "-DMOE_VNNI=1"], files: INT },
-];
-const ARM: &[Level] = &[
-    Level { name: "neon", flags: &[], defines: &["-DMOE_DOT=0", "-DMOE_MATRIX=0"], files: FLOAT_AND_INT },
-    Level {
-        name: "dotprod",
-        flags: &["-march=armv8.2-a+dotprod"],
-        defines: &["-DMOE_DOT=1", "-DMOE_MATRIX=0"],
-        files: INT,
-    },
-    Level {
-        name: "i8mm",
-        flags: &["-march=armv8.2-a+dotprod+i8mm"],
-        defines: &["-DMOE_DOT=1", "-DMOE_MATRIX=1"],
-        files: INT,
-    },
-];
 
-/// Folder in src/kernel and levels of the target.
-fn levels() -> (&'static str, &'static [Level]) {
+/// Folder in src/kernel of the target; `None`: plain C, which every build has.
+fn kernel_folder() -> Option<&'static str> {
     match (target("ARCH").as_str(), target("ENDIAN").as_str()) {
-        ("x86_64", _) => ("x86", X86),
-        ("aarch64", "little") => ("arm", ARM),
-        _ => ("ref", &[]), // plain C, which every build has
+        ("x86_64", _) => Some("x86"),
+        ("aarch64", "little") => Some("arm"),
+        _ => None,
     }
+}
+
+fn levels(folder: &Path) -> Result<Vec<Level>, String> {
+    let list = folder.join("levels.txt");
+    let text = fs::read_to_string(&list).map_err(|e| format!("{}: {e}", list.display()))?;
+    let words = |column: &str| column.split_whitespace().map(String::from).collect::<Vec<_>>();
+    let lines = text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty());
+    lines
+        .map(|line| match line.split('|').collect::<Vec<_>>()[..] {
+            [name, _option, defines, flags, files] => Ok(Level {
+                name: name.trim().into(),
+                defines: defines.split_whitespace().map(|d| format!("-D{d}")).collect(),
+                flags: words(flags),
+                files: words(files),
+            }),
+            _ => Err(format!("{}: not five columns: {line}", list.display())),
+        })
+        .collect()
 }
 
 struct Compiler {
@@ -199,7 +173,7 @@ impl Compiler {
         Ok((object, child))
     }
 
-    fn takes(&self, flags: &[&str]) -> bool {
+    fn takes(&self, flags: &[String]) -> bool {
         let empty = self.out.join("empty.c");
         if fs::write(&empty, "typedef int nothing;\n").is_err() {
             return false;
@@ -248,26 +222,31 @@ fn sources() -> Result<PathBuf, String> {
 }
 
 /// What is compiled: the one-file build, and the kernels of the instruction sets that the compiler knows.
-fn jobs(root: &Path, cc: &Compiler) -> Vec<(PathBuf, String, Vec<String>)> {
+fn jobs(root: &Path, cc: &Compiler) -> Result<Vec<(PathBuf, String, Vec<String>)>, String> {
     let src = root.join("src");
-    let (folder, levels) = levels();
-    let folder = src.join("kernel").join(folder);
     let mut have = Vec::new();
     let mut jobs = Vec::new();
-    for level in levels.iter().filter(|l| cc.takes(l.flags)) {
-        have.push(format!("-DMOE_HAVE_{}", level.name.to_uppercase()));
-        for file in level.files {
-            let mut args: Vec<String> =
-                level.flags.iter().chain(level.defines).map(|f| f.to_string()).collect();
-            args.extend(["-O3".into(), format!("-DMOE_ISA={}", level.name)]);
-            jobs.push((folder.join(format!("{file}.c")), format!("{}_{file}.o", level.name), args));
+    if let Some(folder) = kernel_folder() {
+        let folder = src.join("kernel").join(folder);
+        let mut common = vec!["-O3".to_string()];
+        // gcc's bug 54412, see src/kernel/meson.build
+        let unaligned = ["-Wa,-muse-unaligned-vector-move".to_string()];
+        if target("OS") == "windows" && target("ARCH") == "x86_64" && cc.takes(&unaligned) {
+            common.extend(unaligned);
         }
-    }
-    if !have.is_empty() {
+        for level in levels(&folder)?.iter().filter(|l| cc.takes(&l.flags)) {
+            have.push(format!("-DMOE_HAVE_{}", level.name.to_uppercase()));
+            for file in &level.files {
+                let mut args = [&level.flags[..], &level.defines, &common].concat();
+                args.push(format!("-DMOE_ISA={}", level.name));
+                let object = format!("{}_{}.o", level.name, file.rsplit('/').next().unwrap_or(file));
+                jobs.push((folder.join(format!("{file}.c")), object, args));
+            }
+        }
         jobs.push((folder.join("init.c"), "init.o".into(), have.clone()));
     }
     jobs.insert(0, (src.join("moe_all.c"), "moe_all.o".into(), have));
-    jobs
+    Ok(jobs)
 }
 
 fn build_library(out: &Path) -> Result<(), String> {
@@ -281,7 +260,7 @@ fn build_library(out: &Path) -> Result<(), String> {
     let at_once = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let mut running: Vec<(PathBuf, Child)> = Vec::new();
     let mut objects = Vec::new();
-    for (source, object, more) in jobs(&root, &cc) {
+    for (source, object, more) in jobs(&root, &cc)? {
         if running.len() >= at_once {
             objects.push(finish(running.remove(0))?);
         }

@@ -12,7 +12,7 @@
 #elif MOE_VEC == 256
 #include "kernel/x86/vec_avx2.h"
 #else
-#error "MOE_VEC must be 256 or 512: see src/kernel/x86/meson.build"
+#error "MOE_VEC must be 256 or 512: see src/kernel/x86/levels.txt"
 #endif
 
 #include "kernel/ref/lanes.h"
