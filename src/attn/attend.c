@@ -5,8 +5,7 @@
 
 #include "attn/attn.h"
 
-#define SUB_QUERIES 16u /* that meet a chunk together: their scores stay near */
-#define FEW_QUERIES 8u  /* so few are bound by memory: what comes next is asked for meanwhile */
+#define SUB_QUERIES 64u /* that meet a chunk together: what is made of a page serves all of them */
 
 enum {
     PAGES = MOE_ATTN_CHUNK / MOE_KV_PAGE,
@@ -157,7 +156,7 @@ static void page_scores(const attn_job *j, uint32_t c, uint32_t p, uint32_t k0, 
                                .n_q = end - k,
                                .n_tiles = (sees(j, end - 1, c, p) + MOE_K_TILE - 1) / MOE_K_TILE,
                                .dim = kv->dim_k,
-                               .ahead = end - k > FEW_QUERIES ? NULL : behind_keys(j, c, p)};
+                               .ahead = behind_keys(j, c, p)};
     switch (kv->type_k) {
     case MOE_TYPE_F32: j->k->attn_qk_f32(&args); break;
     case MOE_TYPE_F16: j->k->attn_qk_f16(&args); break;
@@ -236,7 +235,7 @@ static void page_values(const attn_job *j, uint32_t c, uint32_t p, uint32_t k0, 
                          .v = values(j, c, p, end - 1),
                          .n_q = end - k,
                          .dim = j->dim};
-    if (end - k <= FEW_QUERIES && !kv->v_in_k && next < kv->seq[j->seq].n_pages)
+    if (!kv->v_in_k && next < kv->seq[j->seq].n_pages)
         args.ahead = moe__kv_page_k(kv, j->layer, j->head, page_at(j, c + 1, p));
     if (quantised(kv->type_v))
         page_values_quantised(j, c, p, k, end, &args, score);

@@ -302,6 +302,43 @@ ALWAYS_INLINE void v16_act_sums(const v16i t[8], int32_t *sum)
     }
 }
 
+/*
+ * Two blocks of two vectors rounded by MOE_EXP_MAGIC: their bytes are stored; of four such pairs the sums of the
+ * eight blocks' bytes. The two may be the same.
+ */
+typedef struct v16_pair {
+    v16i p, q;
+} v16_pair;
+ALWAYS_INLINE v16_pair v16_int8_pair(int8_t *p, int8_t *q, v16 p0, v16 p1, v16 q0, v16 q1)
+{
+    v16_pair x;
+    x.p = v16i_add(v16i_bits(p0), v16i_bits(p1));
+    x.q = v16i_add(v16i_bits(q0), v16i_bits(q1));
+    v16_store_bytes(p, p0, p1);
+    v16_store_bytes(q, q0, q1);
+    return x;
+}
+ALWAYS_INLINE void v16_pair_sums(const v16_pair x[4], int32_t sum[8])
+{
+    const v16i t[8] = {x[0].p, x[0].q, x[1].p, x[1].q, x[2].p, x[2].q, x[3].p, x[3].q};
+    v16_act_sums(t, sum);
+}
+
+/* x where p is not zero, else zero; whether no lane of two vectors is zero. */
+ALWAYS_INLINE float32x4_t f4_where(float32x4_t x, float32x4_t p)
+{
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), vceqzq_f32(p)));
+}
+ALWAYS_INLINE v16 v16_where(v16 x, v16 p)
+{
+    return v16_make(f4_where(x.a, p.a), f4_where(x.b, p.b), f4_where(x.c, p.c), f4_where(x.d, p.d));
+}
+ALWAYS_INLINE uint32x4_t v16_zeros(v16 p)
+{
+    return vorrq_u32(vorrq_u32(vceqzq_f32(p.a), vceqzq_f32(p.b)), vorrq_u32(vceqzq_f32(p.c), vceqzq_f32(p.d)));
+}
+ALWAYS_INLINE int v16_none_zero(v16 p, v16 q) { return vmaxvq_u32(vorrq_u32(v16_zeros(p), v16_zeros(q))) == 0; }
+
 #include "kernel/body/exp.inl"
 
 #endif

@@ -160,75 +160,141 @@ ATTN_FLOAT(f16, CELL_F16)
 ATTN_FLOAT(bf16, CELL_BF16)
 
 /*
- * Weights of quantised values, eight blocks of 32 at a time: a block's largest product needs a sum across
- * lanes and two divisions, which eight share.
+ * Weights of quantised values; weigh_block in ref/attn.c is the definition. What is made of the scales of a tile
+ * serves all rows that see all of it; what is made of a row's probabilities, all blocks. Eight blocks are
+ * rounded together, since maxima and sums across lanes are cheaper for eight.
  */
-typedef struct weigh_block {
-    float x[32];
-    moe__act32 *dst;
-} weigh_block;
+typedef struct weigh_scales {
+    float x[8][32], d[8]; /* scales to +-127; the factor that undoes it */
+    int finite;
+} weigh_scales;
 
-static inline void weigh_flush(const weigh_block *b, size_t n)
+/* Up to eight blocks that wait for their sums. */
+typedef struct weigh_queue {
+    v16_pair part[4];
+    moe__act32 *dst[8];
+    size_t n; /* pairs */
+} weigh_queue;
+
+/* The scales of nb blocks of a tile, as far as keep[] is not zero, or all of them. */
+static inline void weigh_prepare(weigh_scales *s, const uint8_t *halves, size_t nb, const v16 *keep)
 {
     v16_maxima m[8];
-    v16i bits[8];
-    float d[8], inv[8];
+    v16 x[16];
+    float by[8];
+    for (size_t b = 0; b < 8; b++) {
+        m[b] = v16_maxima_zero();
+        if (b >= nb) continue;
+        x[2 * b] = v16_load_f16(halves + 64 * b);
+        x[2 * b + 1] = v16_load_f16(halves + 64 * b + 32);
+        if (keep) x[2 * b] = v16_where(x[2 * b], keep[0]), x[2 * b + 1] = v16_where(x[2 * b + 1], keep[1]);
+        m[b] = v16_absmax(v16_absmax(m[b], x[2 * b]), x[2 * b + 1]);
+    }
+    v16_act_scales(m, s->d, by);
+    s->finite = 1;
+    for (size_t b = 0; b < nb; b++) {
+        v16_store(s->x[b], v16_mul(x[2 * b], v16_set1(by[b])));
+        v16_store(s->x[b] + 16, v16_mul(x[2 * b + 1], v16_set1(by[b])));
+        s->finite &= s->d[b] == s->d[b];
+        s->d[b] *= 127.0f;
+    }
+}
+
+static inline void weigh_flush(weigh_queue *q)
+{
     int32_t sum[8];
-    for (size_t i = 0; i < 8; i++)
-        m[i] = i < n ? v16_absmax(v16_absmax(v16_maxima_zero(), v16_load(b[i].x)), v16_load(b[i].x + 16))
-                     : v16_maxima_zero();
-    v16_act_scales(m, d, inv);
-    for (size_t i = 0; i < 8; i++) {
-        const v16 by = v16_set1(inv[i]), magic = v16_set1(MOE_EXP_MAGIC);
-        const v16 t0 = v16_add(v16_mul(v16_load(b[i].x), by), magic),
-                  t1 = v16_add(v16_mul(v16_load(b[i].x + 16), by), magic);
-        if (i < n) v16_store_bytes(b[i].dst->q, t0, t1);
-        bits[i] = v16i_add(v16i_bits(t0), v16i_bits(t1));
+    v16_pair_sums(q->part, sum);
+    for (size_t i = 0; i < 8; i++) q->dst[i]->sum = sum[i];
+    q->n = 0;
+}
+
+/* The same of fewer: their places are taken by one that is already done. */
+static void weigh_drain(weigh_queue *q)
+{
+    for (size_t i = q->n; i < 4; i++) {
+        q->part[i] = q->part[0];
+        q->dst[2 * i] = q->dst[0];
+        q->dst[2 * i + 1] = q->dst[1];
     }
-    v16_act_sums(bits, sum);
-    for (size_t i = 0; i < n; i++) {
-        b[i].dst->d = d[i];
-        b[i].dst->sum = sum[i];
-        if (d[i] == d[i]) continue;
-        memset(b[i].dst->q, 0, sizeof b[i].dst->q); /* not finite */
-        b[i].dst->sum = 0;
+    weigh_flush(q);
+}
+
+/* A block that is not finite. */
+static void weigh_bad(moe__act32 *dst)
+{
+    memset(dst->q, 0, sizeof dst->q);
+    dst->sum = 0;
+}
+
+/* One row's blocks; x: its probabilities to +-1, d: the factor that undoes it. An odd one is its own neighbour. */
+ALWAYS_INLINE void weigh_row(weigh_queue *q, moe__act32 *dst, v16 x0, v16 x1, float d, const weigh_scales *s, size_t nb)
+{
+    const v16 magic = v16_set1(MOE_EXP_MAGIC);
+    for (size_t b = 0; b < nb; b += 2) {
+        const size_t next = b + 1 < nb ? b + 1 : b;
+        dst[b].d = d * s->d[b];
+        dst[next].d = d * s->d[next];
+        q->dst[2 * q->n] = dst + b;
+        q->dst[2 * q->n + 1] = dst + next;
+        q->part[q->n] = v16_int8_pair(
+            dst[b].q, dst[next].q, v16_fma(x0, v16_load(s->x[b]), magic), v16_fma(x1, v16_load(s->x[b] + 16), magic),
+            v16_fma(x0, v16_load(s->x[next]), magic), v16_fma(x1, v16_load(s->x[next] + 16), magic));
+        if (++q->n == 4) weigh_flush(q);
     }
+}
+
+/* Probabilities of a tile's positions, zeros behind the first `left`. */
+static inline void weigh_load(v16 *p, const float *src, size_t left)
+{
+    p[0] = left >= 16 ? v16_load(src) : left ? v16_load_n(src, left) : v16_zero();
+    p[1] = left >= 32 ? v16_load(src + 16) : left > 16 ? v16_load_n(src + 16, left - 16) : v16_zero();
+}
+
+/* nb blocks from b0 on of tile t, all rows; eight rows' maxima at a time. */
+static void weigh_tile(const moe__attn_weights *a, size_t t, size_t b0, size_t nb)
+{
+    const uint8_t *halves = (const uint8_t *)a->v + t * a->tile_bytes + 2 * b0 * MOE_V_TILE;
+    const size_t n_blocks = a->dim / 32;
+    weigh_scales all, own;
+    weigh_queue q;
+    q.n = 0;
+    weigh_prepare(&all, halves, nb, NULL);
+    for (size_t c0 = 0; c0 < a->n_q; c0 += 8) {
+        const size_t n = a->n_q - c0 < 8 ? a->n_q - c0 : 8;
+        moe__act32 *const w = a->w + (c0 * a->n_tiles + t) * n_blocks + b0;
+        v16_maxima m[8];
+        v16 p[8][2];
+        float d[8], by[8];
+        for (size_t i = 0; i < 8; i++) {
+            m[i] = v16_maxima_zero();
+            if (i >= n) continue;
+            const size_t sees = a->n[c0 + i];
+            weigh_load(p[i], a->p + (c0 + i) * a->ldp + t * MOE_V_TILE,
+                       sees > t * MOE_V_TILE ? sees - t * MOE_V_TILE : 0);
+            m[i] = v16_absmax(v16_absmax(m[i], p[i][0]), p[i][1]);
+        }
+        v16_act_scales(m, d, by);
+        for (size_t i = 0; i < n; i++) {
+            moe__act32 *const dst = w + i * a->n_tiles * n_blocks;
+            const v16 to_one = v16_set1(by[i] * MOE_WEIGH_STEP);
+            const weigh_scales *scales = &all;
+            if (!v16_none_zero(p[i][0], p[i][1])) {
+                weigh_prepare(&own, halves, nb, p[i]);
+                scales = &own;
+            }
+            weigh_row(&q, dst, v16_mul(p[i][0], to_one), v16_mul(p[i][1], to_one), d[i], scales, nb);
+            if (d[i] == d[i] && scales->finite) continue;
+            if (q.n) weigh_drain(&q);
+            for (size_t b = 0; b < nb; b++)
+                if (dst[b].d != dst[b].d) weigh_bad(&dst[b]);
+        }
+    }
+    if (q.n) weigh_drain(&q);
 }
 
 void MOE_FN(attn_weigh)(const moe__attn_weights *a)
 {
     const size_t n_blocks = a->dim / 32;
-    weigh_block block[8];
-    size_t n = 0;
-    memset(block, 0, sizeof block);
-    for (size_t c = 0; c < a->n_q; c++)
-        for (size_t t = 0; t < a->n_tiles; t++) {
-            const float *p = a->p + c * a->ldp + t * MOE_V_TILE;
-            const uint8_t *d = (const uint8_t *)a->v + t * a->tile_bytes;
-            const size_t left = a->n[c] > t * MOE_V_TILE ? a->n[c] - t * MOE_V_TILE : 0;
-            v16 p0, p1;
-            if (left) {
-                p0 = left < 16 ? v16_load_n(p, left) : v16_load(p);
-                p1 = left >= 32 ? v16_load(p + 16) : left > 16 ? v16_load_n(p + 16, left - 16) : v16_zero();
-            }
-            for (size_t b = 0; b < n_blocks; b++, d += 2 * MOE_V_TILE) {
-                weigh_block *w = &block[n];
-                w->dst = a->w + (c * a->n_tiles + t) * n_blocks + b;
-                v16 x0 = v16_zero(), x1 = x0;
-                if (left >= 32) {
-                    x0 = v16_mul(p0, v16_load_f16(d));
-                    x1 = v16_mul(p1, v16_load_f16(d + 32));
-                } else if (left) {
-                    x0 = v16_mul(p0, left < 16 ? v16_load_f16_n(d, left) : v16_load_f16(d));
-                    if (left > 16) x1 = v16_mul(p1, v16_load_f16_n(d + 32, left - 16));
-                }
-                v16_store(w->x, x0);
-                v16_store(w->x + 16, x1);
-                if (++n == 8) {
-                    weigh_flush(block, 8);
-                    n = 0;
-                }
-            }
-        }
-    if (n) weigh_flush(block, n);
+    for (size_t t = 0; t < a->n_tiles; t++)
+        for (size_t b0 = 0; b0 < n_blocks; b0 += 8) weigh_tile(a, t, b0, n_blocks - b0 < 8 ? n_blocks - b0 : 8);
 }

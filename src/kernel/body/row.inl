@@ -91,30 +91,38 @@ void MOE_FN(from_f16)(float *y, const uint16_t *x, size_t n)
     if (k) v16_store_n(y + full, v16_load_f16_n(x + full, k), k);
 }
 
-/* The largest of n values, NaN passed over. */
-static inline float row_max(const float *x, size_t n)
+/* The largest of n values times `by`, NaN passed over. */
+static inline float row_max(const float *x, float by, size_t n)
 {
+    const v16 scale = v16_set1(by);
     const v16 low = v16_set1(-INFINITY);
     const size_t full = n / 16 * 16, k = n - full;
-    v16 m = low;
-    for (size_t i = 0; i < full; i += 16) m = v16_max(v16_load(x + i), m);
-    if (k) m = v16_max(v16_pick_n(v16_load_n(x + full, k), low, k), m);
+    v16 m = low, m1 = low;
+    size_t i = 0;
+    for (; i + 32 <= full; i += 32) {
+        m = v16_max(v16_mul(v16_load(x + i), scale), m);
+        m1 = v16_max(v16_mul(v16_load(x + i + 16), scale), m1);
+    }
+    if (i < full) m = v16_max(v16_mul(v16_load(x + i), scale), m);
+    if (k) m = v16_max(v16_pick_n(v16_mul(v16_load_n(x + full, k), scale), low, k), m);
+    m = v16_max(m, m1);
     return v16_first(v16_max_of(m));
 }
 
-/* y = exp(x - max); returns the sum. */
-static inline float row_exp_sum(float *y, const float *x, float max, size_t n)
+/* y = exp(x by - max), the product rounded; returns the sum. */
+static inline float row_exp_sum(float *y, const float *x, float by, float max, size_t n)
 {
+    const v16 scale = v16_set1(by);
     const size_t full = n / 16 * 16, k = n - full;
     const v16 vm = v16_set1(max);
     v16 acc = v16_zero();
     for (size_t i = 0; i < full; i += 16) {
-        const v16 e = v16_exp(v16_sub(v16_load(x + i), vm));
+        const v16 e = v16_exp(v16_sub(v16_mul(v16_load(x + i), scale), vm));
         v16_store(y + i, e);
         acc = v16_add(acc, e);
     }
     if (k) {
-        const v16 e = v16_exp(v16_sub(v16_load_n(x + full, k), vm));
+        const v16 e = v16_exp(v16_sub(v16_mul(v16_load_n(x + full, k), scale), vm));
         v16_store_n(y + full, e, k);
         acc = v16_pick_n(v16_add(acc, e), acc, k);
     }
@@ -123,15 +131,14 @@ static inline float row_exp_sum(float *y, const float *x, float max, size_t n)
 
 void MOE_FN(softmax)(float *y, const float *x, size_t n)
 {
-    const float sum = row_exp_sum(y, x, row_max(x, n), n);
+    const float sum = row_exp_sum(y, x, 1.0f, row_max(x, 1.0f, n), n);
     MOE_FN(scale)(y, 1.0f / sum, n);
 }
 
 float MOE_FN(attn_exp)(float *s, float scale, size_t n, float *sum)
 {
-    MOE_FN(scale)(s, scale, n);
-    const float max = row_max(s, n);
-    *sum = row_exp_sum(s, s, max, n);
+    const float max = row_max(s, scale, n);
+    *sum = row_exp_sum(s, s, scale, max, n);
     return max + 0.0f;
 }
 

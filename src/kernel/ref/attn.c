@@ -94,20 +94,54 @@ static inline int four_q4_0(const uint8_t *q, size_t step, size_t e, size_t half
 ATTN_QUANT(q8_0, 8)
 ATTN_QUANT(q4_0, 4)
 
+/* As act_q8_32 has it: largest / 127, and 127 / largest in *by; 0 and 0 if it is tiny, NaN and 0 if not
+ * finite. */
+static float weigh_scale(uint32_t top, float *by)
+{
+    const float m = moe__f32_from_bits(top);
+    const int usable = top >= 0x04000000u && top < 0x7f800000u;
+    *by = usable ? 127.0f / m : 0.0f;
+    if (usable) return m / 127.0f;
+    return top < 0x04000000u ? 0.0f : moe__f32_from_bits(0x7fc00000u);
+}
+
+/*
+ * p d to int8. A block's scale is that of the largest p times that of the largest d of its positions, so that
+ * all blocks of a row share what is made of p, and all rows what is made of d: at most the product of both
+ * largest, which may be a bit more than the largest product. Positions whose p is zero count for nothing, d
+ * included: they may be hidden, and hold anything.
+ */
+static void weigh_block(moe__act32 *w, const float *p, const uint8_t *halves, size_t n)
+{
+    float d[MOE_V_TILE], by_p, by_d;
+    uint32_t top_p = 0, top_d = 0;
+    for (size_t i = 0; i < MOE_V_TILE; i++) {
+        d[i] = i < n && p[i] != 0.0f ? moe__f16_to_f32(moe__load_u16(halves + 2 * i)) : 0.0f;
+        const uint32_t bp = i < n ? moe__f32_bits(p[i]) & 0x7fffffffu : 0,
+                       bd = moe__f32_bits(d[i]) & 0x7fffffffu;
+        top_p = bp > top_p ? bp : top_p;
+        top_d = bd > top_d ? bd : top_d;
+    }
+    const float scale_p = weigh_scale(top_p, &by_p), scale_d = weigh_scale(top_d, &by_d);
+    w->d = scale_p * (scale_d * 127.0f);
+    w->sum = 0;
+    for (size_t i = 0; i < MOE_V_TILE; i++) {
+        const float x = i < n ? p[i] * (by_p * MOE_WEIGH_STEP) : 0.0f;
+        const float t = w->d == w->d ? moe__fmaf(x, d[i] * by_d, MOE_EXP_MAGIC) : MOE_EXP_MAGIC;
+        w->q[i] = (int8_t)(int32_t)(moe__f32_bits(t) - moe__f32_bits(MOE_EXP_MAGIC));
+        w->sum += w->q[i];
+    }
+}
+
 void MOE_FN(attn_weigh)(const moe__attn_weights *a)
 {
     const size_t n_blocks = a->dim / 32;
     for (size_t c = 0; c < a->n_q; c++)
         for (size_t t = 0; t < a->n_tiles; t++)
-            for (size_t b = 0; b < n_blocks; b++) {
-                const uint8_t *d = (const uint8_t *)a->v + t * a->tile_bytes + 2 * b * MOE_V_TILE;
-                const float *p = a->p + c * a->ldp + t * MOE_V_TILE;
-                float x[MOE_V_TILE];
-                for (size_t i = 0; i < MOE_V_TILE; i++)
-                    x[i] = t * MOE_V_TILE + i < a->n[c] ? p[i] * moe__f16_to_f32(moe__load_u16(d + 2 * i))
-                                                        : 0.0f;
-                MOE_FN(act_q8_32)(a->w + (c * a->n_tiles + t) * n_blocks + b, x, MOE_V_TILE);
-            }
+            for (size_t b = 0; b < n_blocks; b++)
+                weigh_block(a->w + (c * a->n_tiles + t) * n_blocks + b, a->p + c * a->ldp + t * MOE_V_TILE,
+                            (const uint8_t *)a->v + t * a->tile_bytes + 2 * b * MOE_V_TILE,
+                            a->n[c] > t * MOE_V_TILE ? a->n[c] - t * MOE_V_TILE : 0);
 }
 
 /*

@@ -71,6 +71,7 @@ static inline uint16_t moe__load_u16(const void *p) { uint16_t x; memcpy(&x, p, 
 #define MOE_EXP_HI 89.0f
 #define MOE_EXP_LOG2E 0x1.715476p+0f
 #define MOE_EXP_MAGIC 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, found in the low bits */
+#define MOE_WEIGH_STEP 0x1.020408p-7f /* 1 / 127, see weigh_block in ref/attn.c */
 #define MOE_EXP_LN2_HI 0x1.62e43p-1f
 #define MOE_EXP_LN2_LO -0x1.05c61p-29f
 #define MOE_EXP_C2 0x1.fffffcp-2f

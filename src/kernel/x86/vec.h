@@ -110,6 +110,53 @@ static inline void v16_act_sums(const v16i t[8], int32_t *sum)
     _mm256_storeu_si256((__m256i *)sum, _mm256_sub_epi32(v16_sums8(t), _mm256_set1_epi32((int)(32u * 0x4b400000u))));
 }
 
+/*
+ * Two blocks of two vectors rounded by MOE_EXP_MAGIC: their bytes are stored; of four such pairs the sums of the
+ * eight blocks' bytes. The two may be the same.
+ */
+#if MOE_VEC == 512
+typedef __m512i v16_pair; /* sums of four bytes, in the upper half those of the second block */
+static inline v16_pair v16_int8_pair(int8_t *p, int8_t *q, v16 p0, v16 p1, v16 q0, v16 q1)
+{
+#define INT(t) _mm512_sub_epi32(_mm512_castps_si512(t), _mm512_set1_epi32(0x4b400000))
+    const __m512i b = _mm512_packs_epi16(_mm512_packs_epi32(INT(p0), INT(p1)), _mm512_packs_epi32(INT(q0), INT(q1)));
+#undef INT
+    const __m512i x =
+        _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), b);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_castsi512_si256(x));
+    _mm256_storeu_si256((__m256i *)(void *)q, _mm512_extracti64x4_epi64(x, 1));
+    return _mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_set1_epi8(1), x), _mm512_set1_epi16(1));
+}
+static inline void v16_pair_sums(const v16_pair x[4], int32_t sum[8])
+{
+    const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1])),
+                  cd = _mm512_add_epi32(_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
+    /* in each quarter a part of the sums of blocks 0 2 4 6, or (upper half) 1 3 5 7 */
+    const __m512i s = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    const __m512i r = _mm512_add_epi32(s, _mm512_shuffle_i32x4(s, s, 0xb1));
+    const __m512i order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
+    _mm256_storeu_si256((__m256i *)(void *)sum, _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, r)));
+}
+#else
+typedef struct v16_pair {
+    v16i p, q;
+} v16_pair;
+static inline v16_pair v16_int8_pair(int8_t *p, int8_t *q, v16 p0, v16 p1, v16 q0, v16 q1)
+{
+    v16_pair x;
+    x.p = v16i_add(v16i_bits(p0), v16i_bits(p1));
+    x.q = v16i_add(v16i_bits(q0), v16i_bits(q1));
+    v16_store_bytes(p, p0, p1);
+    v16_store_bytes(q, q0, q1);
+    return x;
+}
+static inline void v16_pair_sums(const v16_pair x[4], int32_t sum[8])
+{
+    const v16i t[8] = {x[0].p, x[0].q, x[1].p, x[1].q, x[2].p, x[2].q, x[3].p, x[3].q};
+    v16_act_sums(t, sum);
+}
+#endif
+
 /* Sixteen signed bytes and their sum. */
 typedef __m128i b16;
 static inline b16 b16_zero(void) { return _mm_setzero_si128(); }

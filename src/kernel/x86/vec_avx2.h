@@ -174,6 +174,21 @@ static inline v16 v16_scale2(v16 p, v16 t, v16 n)
     return v16_make(v16_scale_half(p.a, t.a), v16_scale_half(p.b, t.b));
 }
 
+/* x where p is not zero, else zero; whether no lane of two vectors is zero. */
+static inline v16 v16_where(v16 x, v16 p)
+{
+    const __m256 z = _mm256_setzero_ps();
+    return v16_make(_mm256_and_ps(x.a, _mm256_cmp_ps(p.a, z, _CMP_NEQ_UQ)),
+                    _mm256_and_ps(x.b, _mm256_cmp_ps(p.b, z, _CMP_NEQ_UQ)));
+}
+static inline int v16_none_zero(v16 p, v16 q)
+{
+    const __m256 z = _mm256_setzero_ps();
+    const __m256 a = _mm256_or_ps(_mm256_cmp_ps(p.a, z, _CMP_EQ_OQ), _mm256_cmp_ps(p.b, z, _CMP_EQ_OQ)),
+                 b = _mm256_or_ps(_mm256_cmp_ps(q.a, z, _CMP_EQ_OQ), _mm256_cmp_ps(q.b, z, _CMP_EQ_OQ));
+    return _mm256_movemask_ps(_mm256_or_ps(a, b)) == 0;
+}
+
 /* Even and odd elements of the 32 that x and y hold one after the other, in order; and back. */
 static inline __m256 v16_even8(__m256 x, __m256 y)
 {

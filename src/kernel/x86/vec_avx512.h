@@ -88,6 +88,17 @@ static inline v16 v16_scale2(v16 p, v16 t, v16 n)
     return _mm512_scalef_ps(p, n);
 }
 
+/* x where p is not zero, else zero; whether no lane of two vectors is zero. */
+static inline v16 v16_where(v16 x, v16 p)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(p, _mm512_setzero_ps(), _CMP_NEQ_UQ), x);
+}
+static inline int v16_none_zero(v16 p, v16 q)
+{
+    const v16 z = _mm512_setzero_ps();
+    return (_mm512_cmp_ps_mask(p, z, _CMP_EQ_OQ) | _mm512_cmp_ps_mask(q, z, _CMP_EQ_OQ)) == 0;
+}
+
 static inline v16 v16_even(v16 x, v16 y)
 {
     return _mm512_permutex2var_ps(
