@@ -10,21 +10,16 @@
  * Products: independent chains of the instruction that the kernels of a level are built on, without memory.
  * One product counts as two operations, as is usual. Known for x86; elsewhere the peak stays unknown.
  */
-#define _DEFAULT_SOURCE /* MAP_ANONYMOUS, MADV_HUGEPAGE, syscall */
 #include "limits.h"
 
+#include "limits_os.h"
 #include "term.h"
 
-#include <pthread.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define THREADS_MAX 256
-#define PASSES      3
-#define LINE        64
-#define BUFFER_MAX  ((size_t)1 << 30)
+#define PASSES     3
+#define LINE       64
+#define BUFFER_MAX ((size_t)1 << 30)
 
 struct share {
     void (*work)(struct share *s);
@@ -35,24 +30,19 @@ struct share {
     volatile uint64_t sink;  /* keeps the compiler from leaving the work out */
 };
 
-static void *start(void *arg)
+static void work_of(void *shares, size_t i)
 {
-    struct share *s = arg;
+    struct share *s = (struct share *)shares + i;
     s->work(s);
-    return NULL;
 }
 
 /* Seconds that n threads take for their shares; the calling thread is one of them. 0 if there are no more
  * threads. */
 static double run_team(struct share *share, size_t n)
 {
-    pthread_t id[THREADS_MAX];
-    size_t started = 1;
     const uint64_t begin = clock_ns();
-    while (started < n && pthread_create(&id[started], NULL, start, &share[started]) == 0) started++;
-    start(&share[0]);
-    for (size_t i = 1; i < started; i++) pthread_join(id[i], NULL);
-    return started == n ? (double)(clock_ns() - begin) * 1e-9 : 0.0;
+    const bool all = os_run_team(work_of, share, n);
+    return all ? (double)(clock_ns() - begin) * 1e-9 : 0.0;
 }
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -82,11 +72,9 @@ static void write_share(struct share *s) { memset(s->from, 1, s->n_bytes); }
 /* At most a quarter of the memory that is free. */
 static size_t buffer_bytes(void)
 {
+    const uint64_t free = os_free_memory();
     size_t n = BUFFER_MAX;
-#if defined(_SC_AVPHYS_PAGES)
-    const long pages = sysconf(_SC_AVPHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    while (pages > 0 && page > 0 && n / 4096 * 4 > (uint64_t)pages * (uint64_t)page / 4096) n /= 2;
-#endif
+    while (n > free / 4) n /= 2;
     return n;
 }
 
@@ -96,12 +84,9 @@ static double measure_read(struct share *share, size_t n_threads)
         uint32_t streams, ahead;
     } way[] = {{1, 4096}, {1, 1024}, {4, 1024}, {8, 512}};
     const size_t n = buffer_bytes(), part = n / n_threads / 4096 * 4096;
-    unsigned char *buffer = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *buffer = n >= 4096 * n_threads ? os_buffer(n) : NULL;
     double best = 0.0;
-    if (buffer == (unsigned char *)MAP_FAILED) return 0.0;
-#if defined(MADV_HUGEPAGE)
-    (void)madvise(buffer, n, MADV_HUGEPAGE);
-#endif
+    if (!buffer) return 0.0;
     for (size_t t = 0; t < n_threads; t++)
         share[t] = (struct share){.work = write_share, .from = buffer + t * part, .n_bytes = part};
     run_team(share, n_threads);
@@ -116,7 +101,7 @@ static double measure_read(struct share *share, size_t n_threads)
             if (s > 0.0 && (double)(part * n_threads) / s > best) best = (double)(part * n_threads) / s;
         }
     }
-    munmap(buffer, n);
+    os_buffer_free(buffer, n);
     return best;
 }
 
@@ -171,16 +156,6 @@ static void work_amx(struct share *s)
     __asm__ volatile("tilerelease");
 }
 
-/* Linux lends the tile registers to processes that ask. */
-static bool allow_amx(void)
-{
-#if defined(__linux__) && defined(SYS_arch_prctl)
-    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
-#else
-    return false;
-#endif
-}
-
 static const struct level {
     const char *isa, *how; /* level of the library; the instructions that count for it */
     void (*work)(struct share *s);
@@ -200,7 +175,7 @@ static void measure_products(struct share *share, size_t n_threads, const char *
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
         const struct level *l = &levels[i];
         struct peak peak = {l->how, 0.0};
-        if (strcmp(isa, l->isa) != 0 || (l->work == work_amx && !allow_amx())) continue;
+        if (strcmp(isa, l->isa) != 0 || (l->work == work_amx && !os_allow_amx())) continue;
         for (size_t t = 0; t < n_threads; t++)
             share[t] = (struct share){.work = l->work, .rounds = l->rounds};
         for (int pass = 0; pass < PASSES; pass++) {
@@ -226,9 +201,9 @@ static void measure_products(struct share *share, size_t n_threads, const char *
 
 struct limits limits_measure(uint32_t threads, const char *isa)
 {
-    static struct share share[THREADS_MAX];
+    static struct share share[OS_THREADS_MAX];
     struct limits out = {0};
-    const size_t n = threads == 0 ? 1 : threads < THREADS_MAX ? threads : THREADS_MAX;
+    const size_t n = threads == 0 ? 1 : threads < OS_THREADS_MAX ? threads : OS_THREADS_MAX;
     out.read = measure_read(share, n);
     measure_products(share, n, isa ? isa : moe_cpu_isa(), &out);
     return out;
