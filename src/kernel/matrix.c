@@ -79,5 +79,5 @@ uint32_t moe__rows_per_item(const moe__matrix *w, size_t n_matrices, size_t n_co
     const size_t share = n_members == 1 ? most : n_matrices * w->n_out * row / (ITEMS_PER_MEMBER * n_members);
     const size_t bytes = share < ITEM_BYTES_MIN ? ITEM_BYTES_MIN : share > most ? most : share;
     const size_t rows = bytes / row;
-    return rows < 16 ? 16 : rows > 256 ? 256 : (uint32_t)(rows / 16 * 16);
+    return rows < 24 ? 16 : rows > 256 ? 256 : (uint32_t)((rows + 16) / 32 * 32);
 }

@@ -25,6 +25,13 @@
 #if MOE_VNNI && MOE_VEC == 512
 #include "kernel/body/few256_vnni.inl"
 #endif
+#if VI_PAIR_ROWS
+#include "kernel/x86/pair.inl"
+#include "kernel/x86/pair256.inl"
+#define TILE(type) pair_##type
+#else
+#define TILE(type) tile_##type
+#endif
 
 #if MOE_VNNI
 #define WIDE BY_MUL
@@ -39,7 +46,7 @@
 /* Fewer columns than this are computed one by one from the rows as they are. */
 #define MIN_TILE (MOE_VEC == 512 ? 3 : 2)
 
-#define GEMM(type) GEMM_BY_COLUMNS(type, MIN_TILE, few_##type, tile_##type)
+#define GEMM(type) GEMM_BY_COLUMNS(type, MIN_TILE, few_##type, TILE(type))
 
 TILE_256(q2_k, 16, FIT(4, 4), BY_PAIRS, 0, 1)
 TILE_256(q3_k, 16, FIT(4, 4), BY_PAIRS, 2, 0)
@@ -47,6 +54,15 @@ TILE_256(q4_k, 8, FIT(4, 8), BY_PAIRS, 0, 1)
 TILE_256(q5_k, 8, FIT(8, 4), FIT(BY_MUL, BY_PAIRS), 0, 1)
 TILE_256(q6_k, 16, FIT(4, 2), FIT(BY_MUL, BY_PAIRS), 5, 0)
 TILE_256(iq4_xs, 8, FIT(8, 1), WIDE, LEVELS_OFFSET, 0)
+
+#if VI_PAIR_ROWS
+PAIR_256(q2_k, PAIR_16_PAIRS, BY_PAIRS, 0, 1)
+PAIR_256(q3_k, PAIR_16_PAIRS, BY_PAIRS, 2, 0)
+PAIR_256(q4_k, PAIR_32_PAIRS, BY_PAIRS, 0, 1)
+PAIR_256(q5_k, PAIR_32_MUL, BY_MUL, 0, 1)
+PAIR_256(q6_k, PAIR_16_MUL, BY_MUL, 5, 0)
+PAIR_256(iq4_xs, PAIR_32_MUL, BY_MUL, LEVELS_OFFSET, 0)
+#endif
 
 #if MOE_VNNI && MOE_VEC == 512
 FEW_256(q2_k, 16, 0, 1)

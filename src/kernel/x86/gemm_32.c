@@ -18,6 +18,13 @@
 #include "kernel/body/pass.inl"
 #include "kernel/body/tile32.inl"
 #include "kernel/body/few32.inl"
+#if VI_PAIR_ROWS
+#include "kernel/x86/pair.inl"
+#include "kernel/x86/pair32.inl"
+#define TILE(type) pair_##type
+#else
+#define TILE(type) tile_##type
+#endif
 
 #if MOE_VNNI
 #define FIT(n) 8
@@ -32,7 +39,7 @@
 /* Fewer columns than this are computed one by one from the rows as they are. */
 #define MIN_TILE (MOE_VEC == 512 ? 3 : 2)
 
-#define GEMM(type) GEMM_BY_COLUMNS(type, MIN_TILE, few_##type, tile_##type)
+#define GEMM(type) GEMM_BY_COLUMNS(type, MIN_TILE, few_##type, TILE(type))
 
 TILE_32(q4_0, FIT(8), BY_PAIRS, 8, 0)
 TILE_32(q4_1, FIT(8), BY_PAIRS, 0, 1)
@@ -41,6 +48,16 @@ TILE_32(q5_1, FIT(4), BY_PAIRS, 0, 1)
 TILE_32(q8_0, FIT(1), SIGNED_MODE, SIGNED_OFFSET, 0)
 TILE_32(iq4_nl, FIT(1), SIGNED_MODE, SIGNED_OFFSET, 0)
 TILE_32(mxfp4, FIT(4), BY_PAIRS, 12, 0)
+
+#if VI_PAIR_ROWS
+PAIR_32(q4_0, 8, 0)
+PAIR_32(q4_1, 0, 1)
+PAIR_32(q5_0, 16, 0)
+PAIR_32(q5_1, 0, 1)
+PAIR_32(q8_0, SIGNED_OFFSET, 0)
+PAIR_32(iq4_nl, SIGNED_OFFSET, 0)
+PAIR_32(mxfp4, 12, 0)
+#endif
 
 FEW_32(q4_0, BY_PAIRS, 8, 0, halves8, offsetof(moe__q4_0, d), 0)
 FEW_32(q4_1, BY_PAIRS, 0, 1, halves8, offsetof(moe__q4_1, d), offsetof(moe__q4_1, m))

@@ -27,6 +27,11 @@
 #define VI_PLUS(n) (n)                      /* or by addition */
 #define VI_COLS    (MOE_VEC == 512 ? 8 : 4) /* columns whose sums are in registers */
 #define VI_COLS2   0                        /* sums of two columns together, 16 elements at a time */
+#ifdef __x86_64__
+#define VI_PAIR_ROWS (MOE_VNNI && MOE_VEC == 512) /* two vectors of rows at a time, see pair.inl: 32 registers */
+#else
+#define VI_PAIR_ROWS 0
+#endif
 
 typedef int32_t __attribute__((may_alias)) alias_i32;
 typedef int32_t __attribute__((may_alias, aligned(1))) alias_i32_any;
