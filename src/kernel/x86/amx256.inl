@@ -224,6 +224,7 @@ ALWAYS_INLINE void amx_dots(amx_pass *p, size_t t, const int two, const int mode
     if (two && AMX_HAS_HIGH(mode)) AMX_ZERO(3);
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++) {
+        amx_fetch(&p->ahead);
         AMX_LOAD(4, w->low[k]);
         AMX_LOAD(6, x[0].q[k]);
         AMX_DOT_US(0, 4, 6);
@@ -272,7 +273,6 @@ ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first,
             if (AMX_HAS_HIGH(mode)) s = vi_add(s, vi_sll(vi_load(p->c.high[k][i]), AMX_SHIFT(mode)));
             if (mode == AMX_Q3) s = vi_sub(s, vi_load(x->sum));
             const vf d = vf_mul(vf_set1(p->w.d[i]), dx);
-            if (i % 4 == 0) amx_fetch(&p->ahead);
             vf_store(acc[i], vf_fma(d, vf_from(s), _mm512_maskz_loadu_ps(old, acc[i])));
             if (!AMX_HAS_MIN(mode)) continue;
             const vf dmin = vf_mul(vf_set1(p->w.dmin[i]), dx);
@@ -325,7 +325,8 @@ ALWAYS_INLINE void amx_gemm(const moe__gemm *g, const int mode)
             const size_t rows = g->n_rows - r0 < step ? g->n_rows - r0 : step;
             p.n_blocks = (rows + 15) / 16;
             for (size_t r = 0; r < 16 * p.n_blocks; r++) p.rows[r] = row_at(g, r0 + r);
-            amx_fetch_begin(&p.ahead, g, r0, step, p.n_blocks * (g->n / 256) * (4 + 4 * p.n_tiles), c0 == 0);
+            const size_t fetches = 4 + 4 * ((p.n_tiles + 1) / 2); /* of amx_unpack, of amx_dots */
+            amx_fetch_begin(&p.ahead, g, r0, step, p.n_blocks * (g->n / 256) * fetches, c0 == 0);
             amx_rows(&p, g, r0, c0, mode);
         }
     }
