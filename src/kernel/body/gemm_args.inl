@@ -26,17 +26,26 @@ static inline const uint8_t *col_at(const moe__gemm *g, size_t c)
 #define STREAM_AHEAD 1536u
 static inline size_t stream_len(const moe__gemm *g, size_t n) { return (g->n_rows + n - 1) / n; }
 
-/* How far in memory what row i of each stream has to ask for is. */
-static inline size_t stream_ahead(const moe__gemm *g, size_t len, size_t i)
+/* How far in memory what each stream has to ask for is: at first, and from row `until` on. */
+typedef struct streams_ahead {
+    size_t here, beyond, until;
+} streams_ahead;
+static inline streams_ahead stream_ahead(const moe__gemm *g, size_t len)
 {
     const size_t rows = g->w_bytes ? (STREAM_AHEAD + g->w_bytes - 1) / g->w_bytes : 0;
-    return (i + rows < len ? rows : rows + g->n_rows - len) * g->w_bytes;
+    return (streams_ahead){rows * g->w_bytes, (rows + g->n_rows - len) * g->w_bytes,
+                           len > rows ? len - rows : 0};
 }
-/* Column c of row i of each of n streams. */
-static inline void stream_store(const moe__gemm *g, size_t len, size_t i, size_t c, const float *t, size_t n)
+/* Column c of row i of each of n streams; the last streams may be shorter than len. */
+ALWAYS_INLINE void stream_store(const moe__gemm *g, size_t len, size_t i, size_t c, const float *t,
+                                const size_t n)
 {
-    float *y = g->y + c * g->ldy;
-    for (size_t k = 0, r = i; k < n && r < g->n_rows; k++, r += len) y[r] = t[k];
+    float *y = g->y + c * g->ldy + i;
+    if (i + (n - 1) * len < g->n_rows)
+#pragma GCC unroll 8
+        for (size_t k = 0; k < n; k++) y[k * len] = t[k];
+    else
+        for (size_t k = 0; i + k * len < g->n_rows; k++) y[k * len] = t[k];
 }
 /* All rows and columns: PRODUCT(rows, column, blocks of `block` elements, ahead) computes one row of each
  * stream. */
@@ -44,13 +53,14 @@ static inline void stream_store(const moe__gemm *g, size_t len, size_t i, size_t
     static void name(const moe__gemm *g)                                                                     \
     {                                                                                                        \
         const size_t len = stream_len(g, n_streams);                                                         \
+        const streams_ahead ahead = stream_ahead(g, len);                                                    \
         for (size_t i = 0; i < len; i++) {                                                                   \
             const uint8_t *rows[n_streams];                                                                  \
-            const size_t ahead = stream_ahead(g, len, i);                                                    \
             for (size_t k = 0; k < n_streams; k++) rows[k] = row_at(g, i + k * len);                         \
             for (size_t c = 0; c < g->n_cols; c++) {                                                         \
                 float t[n_streams];                                                                          \
-                STORE(t, PRODUCT(rows, col_at(g, c), g->n / (block), ahead));                                \
+                STORE(t, PRODUCT(rows, col_at(g, c), g->n / (block),                                         \
+                                 i < ahead.until ? ahead.here : ahead.beyond));                              \
                 stream_store(g, len, i, c, t, n_streams);                                                    \
             }                                                                                                \
         }                                                                                                    \
