@@ -236,7 +236,13 @@ ALWAYS_INLINE vi vi_dot16(vi acc, vi x, vi y)
 }
 ALWAYS_INLINE __m256i ymm_dot(__m256i acc, __m256i w, __m256i x) { return vi_dot(acc, w, x); }
 #else
-ALWAYS_INLINE vi vi_dot16(vi acc, vi x, vi y) { return vi_add(acc, vi_madd16(x, y)); }
+/* gcc 12 makes trees of long sums, which need more registers than there are: this keeps the chain. */
+ALWAYS_INLINE vi vi_in_chain(vi sum)
+{
+    __asm__("" : "+v"(sum));
+    return sum;
+}
+ALWAYS_INLINE vi vi_dot16(vi acc, vi x, vi y) { return vi_in_chain(vi_add(acc, vi_madd16(x, y))); }
 #endif
 
 /* factor times the number at p, which fits 16 bits. */
@@ -259,7 +265,7 @@ ALWAYS_INLINE vp vp_first(vi w, vi x, const int by_sign)
 {
     return by_sign ? vi_maddubs(vi_abs8(w), vi_sign8(x, w)) : vi_maddubs(w, x);
 }
-ALWAYS_INLINE vp vp_more(vp part, vi w, vi x) { return vi_add16(part, vi_maddubs(w, x)); }
+ALWAYS_INLINE vp vp_more(vp part, vi w, vi x) { return vi_in_chain(vi_add16(part, vi_maddubs(w, x))); }
 ALWAYS_INLINE vi vp_sum(vi acc, vp part) { return vi_dot16(acc, part, vi_set1_32(0x10001)); }
 #endif
 ALWAYS_INLINE vi vp_scaled(vi acc, vp part, vi scale, const int by_mul)
