@@ -4,7 +4,7 @@
  * rows by a few columns (V16_* of vec.h), and there are two ways to feed it:
  *
  * - direct: tiles load the weights and convert them. For few columns, which a row meets while it is in
- *   registers; what comes next is asked for, one stream per row (gemm_args.inl). And for F32, which has
+ *   registers or near; the rows of a tile come from as many streams (gemm_args.inl). And for F32, which has
  *   nothing to convert and whose rows are long enough for the hardware's prefetching.
  * - strips: the tiles of the first group of columns leave the weights of a block of rows (of long rows: of a
  *   chunk of their elements) converted, V16_ROWS rows to a strip, in the order in which tiles read them. The
@@ -23,17 +23,17 @@
 #define REG_LANES   (16 / V16_REGS)
 #define TILE_SUMS   (V16_ROWS * V16_COLS > V16_FEW_ROWS ? V16_ROWS * V16_COLS : V16_FEW_ROWS)
 
-/* Rows from r0 and columns from c0 on. */
+/* Rows r0, r0 + stride ... and columns from c0 on. */
 typedef struct tile {
     const moe__gemm *g;
-    size_t r0, c0;
+    size_t r0, stride, c0;
     size_t n, at;               /* elements of the chunk, and bytes of a weight row before it */
     int first, last;            /* of the chunks of a row */
     const uint8_t *x[V16_COLS]; /* the columns from the chunk on */
     float *strip;               /* [n / 16, rounded up][V16_ROWS][16] */
     float *part;                /* [columns][rows][16] lanes of the sums of earlier chunks */
     uintptr_t next;             /* with strips: what is asked for, so much for each 16 elements; */
-    size_t ahead;               /* else: see gemm_args.inl */
+    size_t ahead;               /* else what is, so far ahead */
 } tile;
 
 /* A loop over registers: unrolled, or they would be memory. */
@@ -97,7 +97,7 @@ ALWAYS_INLINE void tile_tail(const tile *t, sums acc, const float *w, const size
 ALWAYS_INLINE void tile_end(const tile *t, sums acc, const size_t nr, const size_t nc)
 {
     const moe__gemm *g = t->g;
-    const size_t n = g->n_rows - t->r0, ldy = g->ldy;
+    const size_t n = g->n_rows - t->r0, ldy = g->ldy, stride = t->stride;
     float *y = g->y + t->c0 * ldy + t->r0, s[TILE_SUMS + 2];
     v16 v[TILE_SUMS];
     if (!t->last) {
@@ -106,11 +106,11 @@ ALWAYS_INLINE void tile_end(const tile *t, sums acc, const size_t nr, const size
     }
     EACH (i, nc * nr) v[i] = v16_of(acc[i]);
     v16_sums(s, v, nr * nc);
-    if (n >= nr) {
+    if (stride == 1 && n >= nr) {
         EACH (c, nc) memcpy(y + c * ldy, s + c * nr, nr * sizeof *y);
     } else {
         for (size_t c = 0; c < nc; c++)
-            for (size_t r = 0; r < n; r++) y[c * ldy + r] = s[c * nr + r];
+            for (size_t r = 0; r < nr && r * stride < n; r++) y[c * ldy + r * stride] = s[c * nr + r];
     }
 }
 
@@ -122,7 +122,7 @@ ALWAYS_INLINE void tile_end(const tile *t, sums acc, const size_t nr, const size
         const uint8_t *row[V16_FEW_ROWS], *x[V16_COLS]; \
         float *strip = t->strip; \
         uintptr_t next = t->next; \
-        EACH (r, nr) row[r] = row_at(t->g, t->r0 + r) + t->at; \
+        EACH (r, nr) row[r] = row_at(t->g, t->r0 + r * t->stride) + t->at; \
         EACH (c, nc) x[c] = t->x[c]; \
         tile_begin(t, acc, nr * nc); \
         const size_t full = t->n / 16 * 16, k = t->n - full, ahead = t->ahead; \
@@ -130,7 +130,7 @@ ALWAYS_INLINE void tile_end(const tile *t, sums acc, const size_t nr, const size
             if (keep) \
                 __builtin_prefetch((const void *)next, 0, 2); \
             else if ((size) < 4 && i % (64 / (size)) == 0) \
-                EACH (r, nr) fetch(row[r] + (size) * i, ahead, 1); \
+                EACH (r, nr) fetch_stream(row[r] + (size) * i, ahead, 1); \
             EACH (p, V16_REGS) { \
                 vreg w[V16_FEW_ROWS]; \
                 EACH (r, nr) w[r] = LD(row[r] + (size) * (i + REG_LANES * p)); \
@@ -211,18 +211,21 @@ static void tile_columns(tile *t, size_t c0, size_t nc, size_t k0)
     for (size_t c = 0; c < nc; c++) t->x[c] = col_at(t->g, c0 + c) + 4 * k0;
 }
 
-/* Groups of columns are as even as can be. Of many each meets a block of rows before the next one does. */
+/* Groups of columns are as even as can be. One or two meet rows that are read as streams; of more each meets
+ * a block of rows before the next one does. */
 static void direct(const moe__gemm *g, const tile_fn *tiles)
 {
     const size_t groups = (g->n_cols + V16_COLS - 1) / V16_COLS;
     const size_t rows = g->n_cols == 1 ? V16_FEW_ROWS : g->n_cols == 2 ? V16_FEW_ROWS / 2 : V16_ROWS;
-    const size_t step = groups > 2 ? DIRECT_ROWS : rows;
-    tile t = {.g = g, .n = g->n, .first = 1, .last = 1, .ahead = ahead_bytes(g, rows)};
-    for (size_t r0 = 0; r0 < g->n_rows; r0 += step)
+    const size_t len = groups > 2 ? g->n_rows : stream_len(g, rows), block = groups > 2 ? DIRECT_ROWS : 1;
+    const streams_ahead ahead = stream_ahead(g, len);
+    tile t = {.g = g, .n = g->n, .first = 1, .last = 1, .stride = groups > 2 ? 1 : len};
+    for (size_t r0 = 0; r0 < len; r0 += block)
         for (size_t i = 0; i < groups; i++) {
             const size_t c = g->n_cols * i / groups, nc = g->n_cols * (i + 1) / groups - c;
             tile_columns(&t, c, nc, 0);
-            for (t.r0 = r0; t.r0 < g->n_rows && t.r0 < r0 + step; t.r0 += rows) tiles[nc - 1](&t);
+            t.ahead = r0 < ahead.until ? ahead.here : ahead.beyond;
+            for (t.r0 = r0; t.r0 < len && t.r0 < r0 + block; t.r0 += rows) tiles[nc - 1](&t);
         }
 }
 
@@ -253,6 +256,7 @@ static void block(const moe__gemm *g, tile_fn keep, size_t size, size_t r0, size
     const size_t chunks = (g->n + CHUNK - 1) / CHUNK, chunk = ((g->n + chunks - 1) / chunks + 15) / 16 * 16;
     const size_t steps = (groups + 1) * n_strips * ((g->n + 15) / 16);
     tile t = {.g = g,
+              .stride = 1,
               .strip = strip,
               .next = (uintptr_t)g->w + (r0 + n_rows) * g->w_bytes,
               .ahead = (n_rows * g->w_bytes + steps - 1) / steps};
