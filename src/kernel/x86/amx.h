@@ -67,6 +67,20 @@ ALWAYS_INLINE void amx_fetch(amx_ahead *a)
 }
 
 /*
+ * Where the results of 16 rows from r0 on with column c0 go, and asking for that of the i-th column from
+ * there on: a line of memory each, which else the stores would wait for. One past the last column does no
+ * harm.
+ */
+static inline const float *amx_place(const moe__gemm *g, size_t r0, size_t c0)
+{
+    return g->y + c0 * g->ldy + r0;
+}
+ALWAYS_INLINE void amx_claim(const float *y, size_t i, size_t ldy)
+{
+    __builtin_prefetch((const char *)((uintptr_t)y + i * ldy * sizeof *y), 1, 3);
+}
+
+/*
  * The results of 16 rows from r0 on with n_tiles tiles of 16 columns from c0 on, which stand one row after
  * the other in each tile: acc, or acc + sign * accm.
  */

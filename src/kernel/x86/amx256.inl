@@ -259,8 +259,12 @@ ALWAYS_INLINE void amx_dots(amx_pass *p, size_t t, const int two, const int mode
     AMX_STORE(0, c->min[0]);
 }
 
-/* Adds p->c to the sums of row block r with tiles t .. t + n - 1; `first`: there is nothing yet. */
-ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first, const int mode)
+/*
+ * Adds p->c to the sums of row block r with tiles t .. t + n - 1; `first`: there is nothing yet. y, ldy: see
+ * amx_claim().
+ */
+ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first, const float *y, size_t ldy,
+                           const int mode)
 {
     const __mmask16 old = first ? 0 : 0xffff;
     for (size_t k = 0; k < n; k++) {
@@ -273,6 +277,7 @@ ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first,
             if (AMX_HAS_HIGH(mode)) s = vi_add(s, vi_sll(vi_load(p->c.high[k][i]), AMX_SHIFT(mode)));
             if (mode == AMX_Q3) s = vi_sub(s, vi_load(x->sum));
             const vf d = vf_mul(vf_set1(p->w.d[i]), dx);
+            amx_claim(y, 16 * k + i, ldy);
             vf_store(acc[i], vf_fma(d, vf_from(s), _mm512_maskz_loadu_ps(old, acc[i])));
             if (!AMX_HAS_MIN(mode)) continue;
             const vf dmin = vf_mul(vf_set1(p->w.dmin[i]), dx);
@@ -285,21 +290,26 @@ ALWAYS_INLINE void amx_add(amx_pass *p, size_t r, size_t t, size_t n, int first,
 ALWAYS_INLINE void amx_rows(amx_pass *p, const moe__gemm *g, size_t r0, size_t c0, const int mode)
 {
     for (size_t b = 0; b < g->n / 256; b++) {
+        const int last = b + 1 == g->n / 256;
         for (size_t t = 0; t < p->n_tiles; t++) amx_turn(&p->x[t], g, c0 + 16 * t, b, mode);
         for (size_t r = 0; r < p->n_blocks; r++) {
+            const size_t r1 = r0 + 16 * r, ldy = last ? g->ldy : 0;
             size_t t = 0;
             amx_unpack(p, p->rows + 16 * r, b * amx_block_bytes(mode), mode);
             for (; t + 2 <= p->n_tiles; t += 2) {
+                const float *y = last ? amx_place(g, r1, c0 + 16 * t) : p->w.d;
                 amx_dots(p, t, 1, mode);
-                amx_add(p, r, t, 2, b == 0, mode);
+                amx_add(p, r, t, 2, b == 0, y, ldy, mode);
             }
-            if (t == p->n_tiles) continue;
-            amx_dots(p, t, 0, mode);
-            amx_add(p, r, t, 1, b == 0, mode);
+            if (t < p->n_tiles) {
+                const float *y = last ? amx_place(g, r1, c0 + 16 * t) : p->w.d;
+                amx_dots(p, t, 0, mode);
+                amx_add(p, r, t, 1, b == 0, y, ldy, mode);
+            }
+            if (last)
+                amx_results(g, p->acc[r], AMX_HAS_MIN(mode) ? p->accm[r] : NULL, -1, p->n_tiles, r1, c0);
         }
     }
-    for (size_t r = 0; r < p->n_blocks; r++)
-        amx_results(g, p->acc[r], AMX_HAS_MIN(mode) ? p->accm[r] : NULL, -1, p->n_tiles, r0 + 16 * r, c0);
 }
 
 /* The numbers 0 .. 63 as bf16. */

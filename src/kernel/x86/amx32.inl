@@ -87,6 +87,7 @@ ALWAYS_INLINE void amx_add(vf acc[16], const int32_t (*c)[16], const float *d, c
     do { \
         const size_t k = (i) + 3; \
         amx_fetch(&p->ahead); \
+        amx_claim(y, i, ldy); \
         AMX_PRODUCT(k < n ? k : k - n, k < n ? x->q[k] : after->q[k - n], tc, ta, tb); \
         AMX_STORE(store, p->c[store]); \
         amx_add(acc, p->c[(i) % 4], w->d[i], x->d[i]); \
@@ -103,9 +104,9 @@ ALWAYS_INLINE void amx_strip_begin(amx_pass *p, const amx_columns *x)
 
 /*
  * Adds n blocks to the sums of row block r with tile t; `first`: there is nothing yet. Where n is a multiple of
- * four, each strip begins the next one.
+ * four, each strip begins the next one. y, ldy: see amx_claim().
  */
-static void amx_strip(amx_pass *p, size_t r, size_t t, size_t n, int first)
+static void amx_strip(amx_pass *p, size_t r, size_t t, size_t n, int first, const float *y, size_t ldy)
 {
     const __mmask16 old = first ? 0 : 0xffff;
     const amx_weights *w = &p->w;
@@ -202,14 +203,17 @@ ALWAYS_INLINE void amx_scales_e8m0(amx_weights *w, size_t i, vi dwords, const in
                     for (size_t r = 0; r < p.n_blocks; r++) { \
                         amx_unpack_##type(&p, p.rows + 16 * r, b, n, \
                                              (plain) && p.n_tiles <= 2 && r0 + 16 * r + 16 <= g->n_rows); \
+                        const int last = b + n == n_blocks; \
                         for (size_t t = 0; t < p.n_tiles; t++) { \
-                            amx_strip(&p, r, t, n, b == 0); \
+                            const float *y = last ? amx_place(g, r0 + 16 * r, c0 + 16 * t) : &p.acc[r][t][0][0]; \
+                            amx_strip(&p, r, t, n, b == 0, y, last ? g->ldy : 0); \
                             if (has_min) amx_strip_min(&p, r, t, n, b == 0); \
                         } \
+                        if (last) \
+                            amx_results(g, p.acc[r], has_min ? p.accm[r] : NULL, 1, p.n_tiles, r0 + 16 * r, \
+                                        c0); \
                     } \
                 } \
-                for (size_t r = 0; r < p.n_blocks; r++) \
-                    amx_results(g, p.acc[r], has_min ? p.accm[r] : NULL, 1, p.n_tiles, r0 + 16 * r, c0); \
             } \
         } \
         amx_end(); \
