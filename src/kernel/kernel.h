@@ -59,7 +59,8 @@ typedef struct moe__attn_av { /* y[c] += sum of p[c][i] v[i] over n positions */
 
 /*
  * Weights for quantised values: row c has, for each tile of 32 positions and each block of 32 elements, a
- * moe__act32 of p[c][i] d[i], for the first n[c] of n_tiles * 32 positions, and zeros behind.
+ * moe__act32 of p[c][i] d[i], for the first n[c] of n_tiles * 32 positions, and zeros behind; its scale is that of
+ * the largest p times the largest d. Where p is zero, d may be anything.
  */
 typedef struct moe__attn_weights {
     moe__act32 *w; /* [n_q][n_tiles][dim/32] */

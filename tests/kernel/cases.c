@@ -175,7 +175,7 @@ static void case_qk(tester *t, const char *name, void (*fn)(const moe__attn_qk *
                     size_t elem, unsigned bits)
 {
     const size_t dim = bits ? 32 * (1 + rnd_below(t, 5)) : rnd(t) & 1 ? 16 * (1 + rnd_below(t, 8)) : 1 + rnd_below(t, 140);
-    const size_t n_tiles = 1 + rnd_below(t, 5), n_q = 1 + rnd_below(t, 21);
+    const size_t n_tiles = 1 + rnd_below(t, 5), n_q = 1 + rnd_below(t, rnd(t) & 3 ? 21 : 70);
     const size_t lds = 16 * n_tiles + rnd_below(t, 20), n_s = (n_q - 1) * lds + 16 * n_tiles;
     const size_t used = bits ? dim / 32 * sizeof(moe__act32) : 4 * dim, q_bytes = used + 4 * rnd_below(t, 9);
     const size_t bytes = bits ? moe__k_tile_bytes(dim, bits) : MOE_K_TILE * dim * elem;
@@ -202,7 +202,7 @@ static void case_av(tester *t, const char *name, void (*fn)(const moe__attn_av *
                     size_t elem, unsigned bits)
 {
     const size_t dim = bits ? 32 * (1 + rnd_below(t, 5)) : rnd(t) & 1 ? 16 * (1 + rnd_below(t, 12)) : 1 + rnd_below(t, 200);
-    const size_t n_tiles = 1 + rnd_below(t, 3), n_q = 1 + rnd_below(t, 21);
+    const size_t n_tiles = 1 + rnd_below(t, 3), n_q = 1 + rnd_below(t, rnd(t) & 3 ? 21 : 70);
     const size_t n = bits ? n_tiles * MOE_V_TILE : 1 + rnd_below(t, 70);
     const size_t ldy = dim + rnd_below(t, 20), n_y = (n_q - 1) * ldy + dim;
     const size_t used = bits ? n_tiles * dim / 32 * sizeof(moe__act32) : 4 * n, p_bytes = used + 4 * rnd_below(t, 9);
