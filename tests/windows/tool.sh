@@ -22,4 +22,6 @@ runs 0 "a smaller copy" "$LIBMOE" quantize --type q8_0 "$model" "$tmp/kleiner-�
 holds "is there under its name" test -s "$tmp/kleiner-橋.gguf"
 runs 0 "a list of routes" "$LIBMOE" trace -m "$model" -o "$tmp/wege-橋.moetrace" --text "Once upon"
 holds "is there too" test -s "$tmp/wege-橋.moetrace"
+runs 0 "the machine's limits" "$LIBMOE" bench -m "$model" --prompt 0 --generate 0 --threads 2 --limits
+says out "are measured" '^2 +[0-9.]+ [MGT]iB/s +[a-z0-9]+ [0-9]+'
 finish

@@ -66,11 +66,20 @@ static int check_files(const struct settings *s, const char *src, const char *ds
     return CODE_FAIL;
 }
 
+static void tell_sizes(const struct settings *s, uint64_t ns)
+{
+    const uint64_t before = file_size(s->args[0]), after = file_size(s->args[1]);
+    char from[TEXT_SIZE], to[TEXT_SIZE], took[TEXT_SIZE];
+    note("%s: %s, from %s, in %s", s->args[1], readable_bytes(to, after), readable_bytes(from, before),
+         readable_time(took, ns));
+    if (after > before - before / 64)
+        note("hardly smaller: what is quantised already stays as it is; begin with F16, BF16 or F32");
+}
+
 int cmd_quantize(const struct settings *s)
 {
     moe_quantize_options o = MOE_QUANTIZE_OPTIONS_INIT;
     struct bytes rules = {NULL, 0, 0};
-    char before[TEXT_SIZE], after[TEXT_SIZE], took[TEXT_SIZE];
     const uint64_t start = clock_ns();
     int status, code;
     if (s->list) return list_recipes();
@@ -90,8 +99,7 @@ int cmd_quantize(const struct settings *s)
     else if (status != MOE_OK)
         report(status, "cannot quantise %s", s->args[0]);
     else
-        note("%s: %s, from %s, in %s", s->args[1], readable_bytes(after, file_size(s->args[1])),
-             readable_bytes(before, file_size(s->args[0])), readable_time(took, clock_ns() - start));
+        tell_sizes(s, clock_ns() - start);
     bytes_free(&rules);
     return status == MOE_OK ? CODE_OK : status == MOE_E_ABORTED ? CODE_INTERRUPTED : CODE_FAIL;
 }
