@@ -284,9 +284,9 @@ static void case_gemm(tester *t, const weights *w)
     enum { MAX_COLS = 40 };
     const values v = rnd_below(t, 4) == 0 ? VALUES_SPECIAL : VALUES_WIDE;
     const int large = rnd_below(t, 8) == 0; /* several passes of every blocking */
-    const int chunks = w->block == 1 && rnd_below(t, 16) == 0; /* rows that a kernel cuts into chunks */
+    const int chunks = w->block == 1 && rnd_below(t, 8) == 0; /* rows that a kernel cuts into chunks */
     const size_t n_rows = 1 + rnd_below(t, large && !chunks ? 300 : 40), n_x = 1 + rnd_below(t, 9);
-    const size_t n_cols = 1 + rnd_below(t, rnd(t) & 1 ? 9 : large ? 150 : MAX_COLS);
+    const size_t n_cols = 1 + rnd_below(t, !chunks && (rnd(t) & 1) ? 9 : large ? 150 : MAX_COLS);
     const size_t blocks = w->block == 1 ? (chunks ? 3000 : 200) : w->block == 32 ? 20 : 3;
     const size_t n = w->block * (1 + rnd_below(t, blocks));
     const size_t used = n / w->block * w->bytes, w_bytes = used + (rnd(t) & 1 ? rnd_below(t, 19) : 0);
