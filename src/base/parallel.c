@@ -16,12 +16,14 @@
 #include "base/status.h"
 
 /*
- * Bounds of the spin in pauses, which take some 10 to 60 ns: at most about 50 microseconds. A sleep that was
- * over within WORTH_NS would better have been spun.
+ * Bounds of the spin. To wake a thread up takes some 50 microseconds on a virtual machine, so shorter waits
+ * are better spun; a sleep that was over within WORTH_NS would better have been spun, too. The clock is read
+ * every SPINS_PER_LOOK pauses, which take some 10 to 60 ns each.
  */
-#define SPINS_MIN 32u
-#define SPINS_MAX 1024u
-#define WORTH_NS  100000u
+#define SPIN_MIN_NS    2000u
+#define SPIN_MAX_NS    100000u
+#define WORTH_NS       100000u
+#define SPINS_PER_LOOK 16
 
 /* ---- gate and barrier */
 
@@ -29,7 +31,7 @@ static int gate_init(moe__gate *g, int may_spin)
 {
     atomic_init(&g->value, 0);
     atomic_init(&g->n_sleepers, 0);
-    atomic_init(&g->spins, may_spin ? SPINS_MAX : 0);
+    atomic_init(&g->spin_ns, may_spin ? SPIN_MAX_NS : 0);
     atomic_init(&g->slept_ns, 0);
     g->may_spin = may_spin;
     if (moe__lock_init(&g->lock) < 0) return -1;
@@ -46,30 +48,40 @@ static void gate_destroy(moe__gate *g)
 
 unsigned moe__gate_value(moe__gate *g) { return atomic_load_explicit(&g->value, memory_order_acquire); }
 
-/* Spins for a while; 1 if the value changed. */
-static int gate_spin(moe__gate *g, unsigned old)
+static int gate_look(moe__gate *g, unsigned old, moe__ahead *ahead)
 {
-    const unsigned limit = atomic_load_explicit(&g->spins, memory_order_relaxed);
-    for (unsigned i = 0; i < limit; i++) {
+    for (int i = 0; i < SPINS_PER_LOOK; i++) {
         if (moe__gate_value(g) != old) return 1;
+        if (ahead) moe__ahead_some(ahead);
         MOE_CPU_PAUSE();
     }
-    return moe__gate_value(g) != old;
+    return 0;
+}
+
+/* Spins for a while; 1 if the value changed. */
+static int gate_spin(moe__gate *g, unsigned old, moe__ahead *ahead)
+{
+    const unsigned limit = atomic_load_explicit(&g->spin_ns, memory_order_relaxed);
+    if (limit == 0) return moe__gate_value(g) != old;
+    if (gate_look(g, old, ahead)) return 1; /* most waits need no clock */
+    for (const uint64_t begin = moe__os_now_ns(); moe__os_now_ns() - begin < limit;)
+        if (gate_look(g, old, ahead)) return 1;
+    return 0;
 }
 
 /* Long sleeps make the next waiters spin less, short ones more. Races only move a hint. */
 static void gate_learn(moe__gate *g, uint64_t slept_ns)
 {
-    const unsigned limit = atomic_load_explicit(&g->spins, memory_order_relaxed);
-    const unsigned less = limit / 2 > SPINS_MIN ? limit / 2 : SPINS_MIN;
-    const unsigned more = limit * 2 < SPINS_MAX ? limit * 2 : SPINS_MAX;
+    const unsigned limit = atomic_load_explicit(&g->spin_ns, memory_order_relaxed);
+    const unsigned less = limit / 2 > SPIN_MIN_NS ? limit / 2 : SPIN_MIN_NS;
+    const unsigned more = limit * 2 < SPIN_MAX_NS ? limit * 2 : SPIN_MAX_NS;
     const unsigned next = slept_ns > WORTH_NS ? less : more;
-    if (next != limit) atomic_store_explicit(&g->spins, next, memory_order_relaxed);
+    if (next != limit) atomic_store_explicit(&g->spin_ns, next, memory_order_relaxed);
 }
 
-void moe__gate_wait(moe__gate *g, unsigned old)
+void moe__gate_wait(moe__gate *g, unsigned old, moe__ahead *ahead)
 {
-    if (gate_spin(g, old)) return;
+    if (gate_spin(g, old, ahead)) return;
     const uint64_t begin = moe__os_now_ns();
     moe__lock_enter(&g->lock);
     /* Sequentially consistent on both sides: the opener sees this sleeper, or the sleeper the new value. */
@@ -91,7 +103,7 @@ void moe__gate_open(moe__gate *g)
     moe__lock_leave(&g->lock);
 }
 
-void moe__barrier_meet(moe__barrier *b, uint32_t n, void (*fn)(void *arg), void *arg)
+void moe__barrier_meet(moe__barrier *b, uint32_t n, void (*fn)(void *arg), void *arg, moe__ahead *ahead)
 {
     if (n == 1) {
         if (fn) fn(arg);
@@ -103,15 +115,15 @@ void moe__barrier_meet(moe__barrier *b, uint32_t n, void (*fn)(void *arg), void 
         atomic_store_explicit(&b->n_arrived, 0, memory_order_relaxed);
         moe__gate_open(&b->gate);
     } else {
-        moe__gate_wait(&b->gate, old);
+        moe__gate_wait(&b->gate, old, ahead);
     }
 }
 
-void moe__barrier_wait(moe__member *m) { moe__barrier_meet(m->barrier, m->n, NULL, NULL); }
+void moe__barrier_wait(moe__member *m) { moe__barrier_meet(m->barrier, m->n, NULL, NULL, NULL); }
 
-void moe__barrier_wait_then(moe__member *m, void (*fn)(void *arg), void *arg)
+void moe__barrier_wait_then(moe__member *m, void (*fn)(void *arg), void *arg, moe__ahead *ahead)
 {
-    moe__barrier_meet(m->barrier, m->n, fn, arg);
+    moe__barrier_meet(m->barrier, m->n, fn, arg, ahead);
 }
 
 /* ---- how many run

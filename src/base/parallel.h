@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/ahead.h"
 #include "base/alloc.h"
 
 #define MOE_TEAM_MAX 1024u /* members */
@@ -65,9 +66,9 @@ size_t moe__team_bytes(uint32_t n_threads);
 void moe__barrier_wait(moe__member *m);
 /*
  * The same; before anybody goes on, the last one to arrive runs its own fn(arg) (NULL: nothing), which sees
- * what all wrote, and whose writes all will see.
+ * what all wrote, and whose writes all will see. Those that wait ask for `ahead` meanwhile (NULL: nothing).
  */
-void moe__barrier_wait_then(moe__member *m, void (*fn)(void *arg), void *arg);
+void moe__barrier_wait_then(moe__member *m, void (*fn)(void *arg), void *arg, moe__ahead *ahead);
 
 /*
  * A shared counter of chunks: members take the next one until it is past the end. Reset it (by one member,

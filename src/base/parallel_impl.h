@@ -16,7 +16,7 @@
 typedef struct moe__gate {
     _Alignas(64) atomic_uint value;
     _Alignas(64) atomic_uint n_sleepers;
-    atomic_uint spins; /* of the next waiter before it sleeps; follows how long waits have been */
+    atomic_uint spin_ns;    /* of the next waiter before it sleeps; follows how long waits have been */
     atomic_ullong slept_ns; /* by all waiters, since somebody last took it */
     int may_spin;
     moe__lock lock;
@@ -43,26 +43,26 @@ struct moe__team {
     uint64_t process;
     moe__team_fn fn; /* of the run under way */
     void *arg;
-    atomic_uint n_finished; /* executor: tasks that have returned */
-    uint32_t n;             /* members asked for, and the most */
-    uint32_t n_most;        /* as many as there are CPUs for */
-    uint32_t n_now;         /* members of the run under way: see parallel.c, "how many run" */
-    uint64_t retry_ns;      /* when all may run again */
-    uint64_t pause_ns;      /* how long that was put off last time */
-    uint32_t n_workers;     /* pool: threads started */
-    _Atomic uint64_t call;  /* pool: number of the run << 32 | its members, 0 for the end */
-    int low;                /* pool: threads lower their own priority */
-    moe__chunks *share;     /* [3][n], behind the workers: see moe__member */
-    moe__pool_worker worker[];   /* pool: [n - 1] */
+    atomic_uint n_finished;    /* executor: tasks that have returned */
+    uint32_t n;                /* members asked for, and the most */
+    uint32_t n_most;           /* as many as there are CPUs for */
+    uint32_t n_now;            /* members of the run under way: see parallel.c, "how many run" */
+    uint64_t retry_ns;         /* when all may run again */
+    uint64_t pause_ns;         /* how long that was put off last time */
+    uint32_t n_workers;        /* pool: threads started */
+    _Atomic uint64_t call;     /* pool: number of the run << 32 | its members, 0 for the end */
+    int low;                   /* pool: threads lower their own priority */
+    moe__chunks *share;        /* [3][n], behind the workers: see moe__member */
+    moe__pool_worker worker[]; /* pool: [n - 1] */
 };
 
 unsigned moe__gate_value(moe__gate *g);
-/* Returns when the value is no longer `old`. */
-void moe__gate_wait(moe__gate *g, unsigned old);
+/* Returns when the value is no longer `old`. Spinning asks for `ahead` (NULL: nothing). */
+void moe__gate_wait(moe__gate *g, unsigned old, moe__ahead *ahead);
 /* Adds one to the value and wakes all who wait. */
 void moe__gate_open(moe__gate *g);
 /* moe__barrier_wait_then for n threads. */
-void moe__barrier_meet(moe__barrier *b, uint32_t n, void (*fn)(void *arg), void *arg);
+void moe__barrier_meet(moe__barrier *b, uint32_t n, void (*fn)(void *arg), void *arg, moe__ahead *ahead);
 /* Runs the team's function as member `index` of n. */
 void moe__team_member(moe__team *t, uint32_t index, uint32_t n);
 

@@ -28,7 +28,7 @@ static void worker_main(void *arg)
     moe__team *t = w->team;
     if (t->low) moe__thread_give_way();
     for (uint32_t run = 0;;) {
-        moe__gate_wait(&t->start, run);
+        moe__gate_wait(&t->start, run, NULL);
         run = moe__gate_value(&t->start);
         const uint64_t call = atomic_load_explicit(&t->call, memory_order_acquire);
         const uint32_t n = (uint32_t)call;
@@ -36,7 +36,7 @@ static void worker_main(void *arg)
         if (n == 0) return;
         if (w->index >= n) continue;
         moe__team_member(t, w->index, n);
-        moe__barrier_meet(&t->done, n, NULL, NULL);
+        moe__barrier_meet(&t->done, n, NULL, NULL, NULL);
     }
 }
 
@@ -64,5 +64,5 @@ void moe__backend_run(moe__team *t)
 {
     call_threads(t, t->n_now);
     moe__team_member(t, 0, t->n_now);
-    moe__barrier_meet(&t->done, t->n_now, NULL, NULL);
+    moe__barrier_meet(&t->done, t->n_now, NULL, NULL, NULL);
 }

@@ -15,13 +15,18 @@ typedef struct solo {
     uint32_t n;
 } solo;
 
+/* What is asked for before each job that one member does: it comes while that is done. */
+#define LINES_BEFORE_SOLO (4 * MOE_AHEAD_STREAMS)
+
 /* By the last one to arrive: the first n of its tails. */
 static void run_solo(void *arg)
 {
     const solo *s = arg;
     for (uint32_t t = 0; t < s->n; t++)
-        for (size_t i = 0; i < s->w->tail[t].n; i++)
+        for (size_t i = 0; i < s->w->tail[t].n; i++) {
+            for (unsigned l = 0; l < LINES_BEFORE_SOLO; l += MOE_AHEAD_STREAMS) moe__ahead_some(&s->w->ahead);
             s->w->tail[t].fn(s->w, s->w->tail[t].arg, s->w->tail[t].what, i);
+        }
 }
 
 /* Everyone left the phase before the last one, so its counter can be cleaned for the next. */
@@ -31,7 +36,7 @@ static void meet(moe__worker *w)
     while (s.n < w->n_tails && is_solo(&w->tail[s.n])) s.n++;
     if (w->index == 0) moe__chunks_reset(&w->work->chunks[(w->phase + 1) % 3]);
     moe__chunks_reset(&w->member->share[(w->phase + 1) % 3 * w->member->n + w->index]);
-    moe__barrier_wait_then(w->member, s.n ? run_solo : NULL, &s);
+    moe__barrier_wait_then(w->member, s.n ? run_solo : NULL, &s, &w->ahead);
     w->phase++;
     w->open = 0;
     drop_tails(w, s.n);
@@ -74,6 +79,7 @@ void moe__work_settle(moe__worker *w)
         else
             share_rows(w);
     }
+    w->ahead = (moe__ahead){0};
 }
 
 static void put_off(moe__worker *w, const moe__tail *t)

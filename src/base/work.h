@@ -44,8 +44,9 @@ struct moe__worker {
     moe__member *member;
     moe__work *work;
     uint32_t phase;
-    uint32_t index; /* which of the team: picks private scratch */
-    int open;       /* items were taken that not all may have finished */
+    uint32_t index;   /* which of the team: picks private scratch */
+    int open;         /* items were taken that not all may have finished */
+    moe__ahead ahead; /* asked for at the next meeting */
     uint32_t n_tails;
     moe__tail tail[MOE_WORK_TAILS]; /* the same list in every member */
 };
@@ -70,6 +71,21 @@ typedef struct moe__run {
     uint32_t part;
 } moe__run;
 
+/* Where the part of member v begins. */
+static inline size_t moe__work_part(const moe__worker *w, size_t total, uint32_t v)
+{
+    return total * v / w->member->n;
+}
+
+/*
+ * Before the first moe__work_item of a phase: the n bytes that the first item of this member's part reads.
+ * Where a meeting stands before it, they are asked for there.
+ */
+static inline void moe__work_ahead(moe__worker *w, const void *p, size_t n)
+{
+    if (w->open || w->n_tails) w->ahead = moe__ahead_of(p, n);
+}
+
 /*
  * *i = the next of `total` items; 0 if none is left. Each member has a part of its own, always the same one
  * of as many items, and helps the others when that is done. So weights stay in the cache of the core that had
@@ -81,7 +97,7 @@ static inline int moe__work_item(moe__worker *w, moe__run *r, size_t total, size
     const uint32_t n = w->member->n;
     for (; r->part < n; r->part++) {
         const uint32_t v = (w->index + r->part) % n;
-        const size_t first = total * v / n, end = total * (v + 1) / n;
+        const size_t first = moe__work_part(w, total, v), end = moe__work_part(w, total, v + 1);
         *i = first + moe__chunks_take(&w->member->share[(w->phase % 3) * n + v]);
         if (*i < end) return 1;
     }

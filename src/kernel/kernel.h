@@ -30,13 +30,14 @@ typedef struct moe__gemm {
     size_t x_bytes;      /* bytes between activation rows */
     const uint32_t *col; /* [n_cols] which activation row each column is, or NULL: 0, 1, 2 ... */
     size_t n_rows, n_cols;
-    size_t n;            /* elements of a row: a multiple of the type's block */
+    size_t n;         /* elements of a row: a multiple of the type's block */
+    const void *next; /* rows that the caller reads next, or NULL: those behind these */
 } moe__gemm;
 
 typedef void (*moe__gemm_fn)(const moe__gemm *g);
 
-/* Attention over positions of one KV head: keys and values as kv_tile.h lays them out. `ahead` is memory that the
- * caller will read next, about as much as this call reads, or NULL. */
+/* Attention over positions of one KV head: keys and values as kv_tile.h lays them out. `ahead` is memory that
+ * the caller will read next, about as much as this call reads, or NULL. */
 typedef struct moe__attn_qk { /* s[c][p] = q[c] . k[p] for the positions of n_tiles tiles */
     float *s;
     size_t lds; /* floats between rows of scores */
@@ -59,8 +60,8 @@ typedef struct moe__attn_av { /* y[c] += sum of p[c][i] v[i] over n positions */
 
 /*
  * Weights for quantised values: row c has, for each tile of 32 positions and each block of 32 elements, a
- * moe__act32 of p[c][i] d[i], for the first n[c] of n_tiles * 32 positions, and zeros behind; its scale is that of
- * the largest p times the largest d. Where p is zero, d may be anything.
+ * moe__act32 of p[c][i] d[i], for the first n[c] of n_tiles * 32 positions, and zeros behind; its scale is
+ * that of the largest p times the largest d. Where p is zero, d may be anything.
  */
 typedef struct moe__attn_weights {
     moe__act32 *w; /* [n_q][n_tiles][dim/32] */
@@ -73,7 +74,7 @@ typedef struct moe__attn_weights {
 } moe__attn_weights;
 
 typedef struct moe__kernels {
-#define MOE_KERNEL(name, ret, args, doc) ret (*name) args;
+#define MOE_KERNEL(name, ret, args, doc) ret(*name) args;
 #include "kernel/kernels.def"
 #undef MOE_KERNEL
 } moe__kernels;

@@ -36,14 +36,15 @@ void moe__product_rows(const moe__product *p, const moe__kernels *k, uint32_t fi
     const char *x = act == MOE_ACT_F32 ? (const char *)p->x->f32 : p->x->act[act];
     moe__gemm g = {.y = p->y + first,
                    .ldy = p->ldy,
-                   .w = (const char *)p->data + (size_t)first * p->w->row_bytes,
+                   .w = moe__matrix_row(p->w, p->data, first),
                    .w_bytes = p->w->row_bytes,
                    .x = x,
                    .x_bytes = p->x->act_bytes[act],
                    .col = p->col,
                    .n_rows = n_rows,
                    .n_cols = p->n_cols,
-                   .n = p->w->n_in};
+                   .n = p->w->n_in,
+                   .next = p->next};
     if (!p->col) g.x = x + (size_t)p->first_col * g.x_bytes;
     if (exact) {
         exact_rows(p, k, g, first, n_rows, exact);

@@ -50,7 +50,13 @@ typedef struct moe__product {
     uint32_t n_cols;
     float *y; /* element of column 0 and weight row 0 */
     size_t ldy;
+    const void *next; /* what the caller reads behind these rows; NULL: the rows that follow */
 } moe__product;
+
+static inline const char *moe__matrix_row(const moe__matrix *w, const void *data, size_t row)
+{
+    return (const char *)data + row * w->row_bytes;
+}
 
 /* `exact`: NULL, or [n_in] floats of scratch: then weights are dequantised and the activations taken as f32.
  */

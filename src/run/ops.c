@@ -9,28 +9,52 @@
 
 #include "run/steps.h"
 
+/* Matrices of a phase, and how they are cut into items. */
+typedef struct cut {
+    const moe__task *t;
+    size_t items[3];
+    uint32_t step[3]; /* rows of an item */
+} cut;
+
+typedef struct piece {
+    const moe__task *t;
+    uint32_t first, n; /* rows */
+} piece;
+
+static piece piece_at(const cut *c, size_t item)
+{
+    size_t i = 0;
+    for (; item >= c->items[i]; i++) item -= c->items[i];
+    const uint32_t n_out = c->t[i].w->n_out, first = (uint32_t)item * c->step[i];
+    return (piece){&c->t[i], first, n_out - first < c->step[i] ? n_out - first : c->step[i]};
+}
+
+static void read_ahead(moe__worker *w, const cut *c, size_t total)
+{
+    const piece p = piece_at(c, moe__work_part(w, total, w->index));
+    moe__work_ahead(w, moe__matrix_row(p.t->w, p.t->w->data, p.first), p.n * p.t->w->row_bytes);
+}
+
 void moe__run_products(moe_session *s, moe__worker *w, const moe__rows *x, const moe__task *t, size_t n_tasks)
 {
-    size_t items[3] = {0}, total = 0;
-    uint32_t steps[3] = {0};
+    cut c = {.t = t};
+    size_t total = 0;
     for (size_t i = 0; i < n_tasks; i++) {
-        steps[i] = moe__rows_per_item(t[i].w, n_tasks, s->n_rows, w->member->n);
-        items[i] = (t[i].w->n_out + steps[i] - 1) / steps[i];
-        total += items[i];
+        c.step[i] = moe__rows_per_item(t[i].w, n_tasks, s->n_rows, w->member->n);
+        c.items[i] = (t[i].w->n_out + c.step[i] - 1) / c.step[i];
+        total += c.items[i];
     }
+    read_ahead(w, &c, total);
     moe__run run = {0};
     for (size_t item; moe__work_item(w, &run, total, &item);) {
-        size_t i = 0;
-        for (; item >= items[i]; i++) item -= items[i];
-        const uint32_t step = steps[i], first = (uint32_t)item * step;
-        const moe__product p = {.w = t[i].w,
-                                .data = t[i].w->data,
+        const piece at = piece_at(&c, item);
+        const moe__product p = {.w = at.t->w,
+                                .data = at.t->w->data,
                                 .x = x,
                                 .n_cols = s->n_rows,
-                                .y = t[i].y,
-                                .ldy = t[i].w->n_out};
-        moe__product_rows(&p, &s->m->k, first, t[i].w->n_out - first < step ? t[i].w->n_out - first : step,
-                          moe__session_exact_row(s, w));
+                                .y = at.t->y,
+                                .ldy = at.t->w->n_out};
+        moe__product_rows(&p, &s->m->k, at.first, at.n, moe__session_exact_row(s, w));
     }
     moe__work_close(w);
 }

@@ -79,6 +79,7 @@ static void walk(moe__member *m, void *arg)
             break;
         case PARTS: {
             moe__run run = {0};
+            moe__work_ahead(&w, s->row, sizeof(s->row)); /* changes nothing */
             for (size_t i; moe__work_item(&w, &run, p->n_rows, &i);) do_row(&w, s, what, i);
             moe__work_close(&w);
             break;
@@ -111,6 +112,29 @@ static state fresh(const program *p)
     return s;
 }
 
+/* What is read ahead lies inside what was named, and ends. */
+static void test_ahead(void **unused)
+{
+    static const char rows[8 * 200 + 7];
+    moe__ahead none = moe__ahead_of(NULL, 0), some = moe__ahead_of(rows, sizeof(rows));
+    (void)unused;
+    moe__ahead_some(&none);
+    assert_int_equal(none.done, 0);
+    assert_int_equal(some.length, 200);
+    for (int i = 1; i <= 4; i++) {
+        moe__ahead_some(&some);
+        assert_int_equal(some.done, 64 * i);
+    }
+    moe__ahead_some(&some);
+    assert_int_equal(some.done, 256);
+    moe__worker w = {0};
+    moe__work_ahead(&w, rows, sizeof(rows)); /* no meeting to come */
+    assert_null(w.ahead.at);
+    w.open = 1;
+    moe__work_ahead(&w, rows, sizeof(rows));
+    assert_ptr_equal(w.ahead.at, rows);
+}
+
 static void test_programs(void **unused)
 {
     moe__allocator heap;
@@ -139,6 +163,7 @@ static void test_programs(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_programs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_programs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

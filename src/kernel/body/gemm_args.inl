@@ -21,7 +21,7 @@ static inline const uint8_t *col_at(const moe__gemm *g, size_t c)
  * follow one ascending stream in a page; n rows that are neighbours, read side by side, would look like none.
  * What comes STREAM_AHEAD bytes later in each stream is asked for as well, a little at a time (many at once
  * would fill the queue of misses and stop everything): the hardware stops at the end of a page. Behind the
- * end of its stream a kernel asks for the first rows of the same stream of the rows that follow this call's.
+ * end of its stream a kernel asks for the first rows of the same stream of what the caller reads next.
  */
 #define STREAM_AHEAD 1536u
 static inline size_t stream_len(const moe__gemm *g, size_t n) { return (g->n_rows + n - 1) / n; }
@@ -33,7 +33,8 @@ typedef struct streams_ahead {
 static inline streams_ahead stream_ahead(const moe__gemm *g, size_t len)
 {
     const size_t rows = g->w_bytes ? (STREAM_AHEAD + g->w_bytes - 1) / g->w_bytes : 0;
-    return (streams_ahead){rows * g->w_bytes, (rows + g->n_rows - len) * g->w_bytes,
+    const size_t next = g->next ? (uintptr_t)g->next - (uintptr_t)g->w : g->n_rows * g->w_bytes;
+    return (streams_ahead){rows * g->w_bytes, next + (rows - len) * g->w_bytes,
                            len > rows ? len - rows : 0};
 }
 /* Column c of row i of each of n streams; the last streams may be shorter than len. */
