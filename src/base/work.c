@@ -60,13 +60,18 @@ static uint32_t chain(moe__worker *w)
     return n;
 }
 
+/* Neighbours in memory go to one member: small results of two rows may share a cache line. */
+#define RUNS_PER_MEMBER 4u
+
 /* The first tails, each row's jobs one after the other. */
 static void share_rows(moe__worker *w)
 {
     const uint32_t n = chain(w);
-    const size_t n_rows = w->tail[0].n;
-    for (size_t i; (i = moe__chunks_take(&w->work->chunks[w->phase % 3])) < n_rows;)
-        for (uint32_t t = 0; t < n; t++) w->tail[t].fn(w, w->tail[t].arg, w->tail[t].what, i);
+    const size_t n_rows = w->tail[0].n, n_runs = RUNS_PER_MEMBER * (size_t)w->member->n;
+    const size_t run = n_rows / n_runs + (n_rows % n_runs != 0);
+    for (size_t i; (i = run * moe__chunks_take(&w->work->chunks[w->phase % 3])) < n_rows;)
+        for (size_t end = i + run < n_rows ? i + run : n_rows; i < end; i++)
+            for (uint32_t t = 0; t < n; t++) w->tail[t].fn(w, w->tail[t].arg, w->tail[t].what, i);
     drop_tails(w, n);
     w->open = 1;
 }
