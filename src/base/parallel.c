@@ -224,6 +224,11 @@ static uint32_t wanted(uint32_t n_threads)
     return n < MOE_TEAM_MAX ? n : MOE_TEAM_MAX;
 }
 
+uint32_t moe__team_members(uint32_t n_threads, int executor)
+{
+    return executor ? wanted(n_threads) : moe__backend_limit(wanted(n_threads));
+}
+
 size_t moe__team_bytes(uint32_t n_threads) { return MOE_BLOCK_BYTES(team_size(wanted(n_threads))); }
 
 static int sync_init(moe__team *t)
@@ -271,7 +276,7 @@ static int team_create(moe__team **out, const moe__allocator *a, uint32_t n_thre
     t->executor = copy;
     t->low = low;
     t->process = moe__os_process_id();
-    t->n = copy.run ? wanted(n_threads) : moe__backend_limit(wanted(n_threads));
+    t->n = moe__team_members(n_threads, copy.run != NULL);
     MOE_TRY_GOTO(sync_init(t), no_sync);
     t->n_most = copy.run || t->n <= moe__cpu_count() ? t->n : moe__cpu_count();
     t->n_now = t->n_most;

@@ -56,6 +56,8 @@ uint32_t moe__team_size(const moe__team *t);
  * after the team was.
  */
 int moe__team_run(moe__team *t, moe__team_fn fn, void *arg);
+/* Members of a team for n_threads (0 as there), with an executor or without. */
+uint32_t moe__team_members(uint32_t n_threads, int executor);
 /*
  * Bytes moe__team_create takes from the allocator for n threads (0 as there), the same with and without
  * executor.

@@ -226,10 +226,11 @@ int moe__session_memory(const moe_model *m, const moe_session_options *o, moe_me
     MOE_TRY(moe__session_options(&s.o, o, m));
     moe__carve kv = {0}, rest = {0};
     MOE_TRY(moe__session_layout(&s, &kv, &rest));
-    const uint32_t n_threads = s.o.n_threads ? (uint32_t)s.o.n_threads : moe__cpu_count();
+    const uint32_t n_threads = (uint32_t)s.o.n_threads,
+                   n_members = moe__team_members(n_threads, s.o.executor != NULL);
     out->kv = kv.used;
     out->scratch = MOE_BLOCK_BYTES(rest.used) + MOE_BLOCK_BYTES(sizeof s) + moe__team_bytes(n_threads) +
-                   MOE_BLOCK_BYTES((uint64_t)n_threads * moe__session_scratch(&s) * sizeof(float));
+                   MOE_BLOCK_BYTES((uint64_t)n_members * moe__session_scratch(&s) * sizeof(float));
     out->private_bytes += out->kv + out->scratch;
     return MOE_OK;
 }

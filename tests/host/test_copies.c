@@ -81,10 +81,11 @@ static void loaded_and_unloaded(void **state)
         void *handle;
         const library lib = load(twin, &handle);
         assert_true(work(&lib, 1 + i % 4) == want);
+        const int own_threads = !lib.moe_has_feature("openmp"); /* that runtime keeps its threads */
         assert_int_equal(is_mapped(twin), 1);
         assert_int_equal(dlclose(handle), 0);
         assert_int_equal(is_mapped(twin), 0);
-        assert_true(threads_become(before));
+        if (own_threads) assert_true(threads_become(before));
     }
 }
 
@@ -167,7 +168,8 @@ static void copies_side_by_side(void **state)
     }
     for (int i = 0; i < n; i++) pthread_join(t[i], NULL);
     for (int i = 0; i < n; i++) assert_true(c[i].got == want);
-    if (handle[2]) dlclose(handle[2]);
+    /* OpenMP's runtime in that name space would go, too, and its threads with no code under them. */
+    if (handle[2] && !c[0].lib.moe_has_feature("openmp")) dlclose(handle[2]);
     dlclose(handle[1]);
     dlclose(handle[0]);
     assert_true(work(&c[0].lib, 2) == want); /* the one that is left */

@@ -24,6 +24,7 @@
     X(moe_sampler_accept)                                                                                    \
     X(moe_sampler_free)                                                                                      \
     X(moe_last_error)                                                                                        \
+    X(moe_has_feature)                                                                                       \
     X(moe_version_string)
 
 typedef struct library {
