@@ -20,8 +20,8 @@ int moe__os_open(moe__os_file *out, const char *path);
 void moe__os_close(moe__os_file *f);
 /* Reads exactly n bytes at off, whatever the system's limits per call. */
 int moe__os_read_at(const moe__os_file *f, uint64_t off, void *dst, size_t n, const char *path);
-/* Maps the whole file read-only, in large pages where the system has them and the file leaves half of memory
- * free; *out NULL and MOE_E_UNSUPPORTED where there is no mapping. */
+/* Maps the whole file read-only, in large pages where the system has them and the file leaves an eighth of
+ * memory free; *out NULL and MOE_E_UNSUPPORTED where there is no mapping. */
 int moe__os_map(const moe__os_file *f, const void **out, const char *path);
 void moe__os_unmap(const void *p, uint64_t length);
 #define MOE_ADVISE_WILLNEED 1

@@ -102,14 +102,14 @@ int moe__os_read_at(const moe__os_file *f, uint64_t off, void *dst, size_t n, co
 
 /*
  * Asks for large pages: what is not in memory yet then comes from the disk 2 MiB at a time, and where the
- * file system has large folios it is mapped so too. Not for a file that memory has hardly room for: parts
+ * file system has large folios it is mapped so too. Not for a file that takes more than 7/8 of memory: parts
  * that are not needed would push out others that are.
  */
 static void map_large(void *p, size_t n)
 {
 #if defined MADV_HUGEPAGE && defined _SC_PHYS_PAGES
     const long pages = sysconf(_SC_PHYS_PAGES);
-    if (pages > 0 && n / moe__os_page_size() < (size_t)pages / 2) (void)madvise(p, n, MADV_HUGEPAGE);
+    if (pages > 0 && n / moe__os_page_size() < (size_t)pages / 8 * 7) (void)madvise(p, n, MADV_HUGEPAGE);
 #else
     (void)p, (void)n;
 #endif
