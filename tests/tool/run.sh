@@ -87,7 +87,7 @@ runs 0 "--stats" tool run -m "$MODEL" --stats -n 5 --ignore-end x
 says err "--stats: speeds" 'tokens/s'
 runs 0 "--verbose" tool run -m "$MODEL" --verbose -n 1 x
 
-runs 130 "interrupted by Ctrl-C" timeout --preserve-status -s INT 2 \
+runs 130 "interrupted by Ctrl-C" "$PYTHON" "$(dirname "$0")/signal_when_printing.py" INT \
     "$LIBMOE" run -m "$MODEL" --ctx 1000000 -n 999999 --ignore-end "Once"
 says err "interrupted: says what was done" '^libmoe: interrupted after [0-9]+ tokens'
 says out "interrupted: the text so far is there" '^Once'
