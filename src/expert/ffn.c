@@ -75,7 +75,7 @@ static void share(moe__worker *w, const moe__ffn *f, const moe__matrix *m, job_p
 }
 
 /* The first rows of `down` that this member is to read. */
-static void read_ahead(moe__worker *w, const moe__ffn *f)
+static void first_down_ahead(moe__worker *w, const moe__ffn *f)
 {
     const uint32_t step = item_rows(w, f, f->down), n = blocks(f->down->n_out, step);
     const size_t i = moe__work_part(w, (size_t)n * f->n_jobs, w->index);
@@ -112,6 +112,6 @@ void moe__ffn_run(moe__worker *w, const moe__ffn *f, float *exact)
         else
             moe__work_after(w, pack_slot, NULL, f, f->n_slots);
     }
-    read_ahead(w, f);
+    first_down_ahead(w, f);
     share(w, f, f->down, down, exact);
 }

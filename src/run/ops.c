@@ -10,44 +10,44 @@
 #include "run/steps.h"
 
 /* Matrices of a phase, and how they are cut into items. */
-typedef struct cut {
+typedef struct row_cut {
     const moe__task *t;
     size_t items[3];
     uint32_t step[3]; /* rows of an item */
-} cut;
+} row_cut;
 
-typedef struct piece {
+typedef struct row_piece {
     const moe__task *t;
     uint32_t first, n; /* rows */
-} piece;
+} row_piece;
 
-static piece piece_at(const cut *c, size_t item)
+static row_piece row_piece_at(const row_cut *c, size_t item)
 {
     size_t i = 0;
     for (; item >= c->items[i]; i++) item -= c->items[i];
     const uint32_t n_out = c->t[i].w->n_out, first = (uint32_t)item * c->step[i];
-    return (piece){&c->t[i], first, n_out - first < c->step[i] ? n_out - first : c->step[i]};
+    return (row_piece){&c->t[i], first, n_out - first < c->step[i] ? n_out - first : c->step[i]};
 }
 
-static void read_ahead(moe__worker *w, const cut *c, size_t total)
+static void first_piece_ahead(moe__worker *w, const row_cut *c, size_t total)
 {
-    const piece p = piece_at(c, moe__work_part(w, total, w->index));
+    const row_piece p = row_piece_at(c, moe__work_part(w, total, w->index));
     moe__work_ahead(w, moe__matrix_row(p.t->w, p.t->w->data, p.first), p.n * p.t->w->row_bytes);
 }
 
 void moe__run_products(moe_session *s, moe__worker *w, const moe__rows *x, const moe__task *t, size_t n_tasks)
 {
-    cut c = {.t = t};
+    row_cut c = {.t = t};
     size_t total = 0;
     for (size_t i = 0; i < n_tasks; i++) {
         c.step[i] = moe__rows_per_item(t[i].w, n_tasks, s->n_rows, w->member->n);
         c.items[i] = (t[i].w->n_out + c.step[i] - 1) / c.step[i];
         total += c.items[i];
     }
-    read_ahead(w, &c, total);
+    first_piece_ahead(w, &c, total);
     moe__run run = {0};
     for (size_t item; moe__work_item(w, &run, total, &item);) {
-        const piece at = piece_at(&c, item);
+        const row_piece at = row_piece_at(&c, item);
         const moe__product p = {.w = at.t->w,
                                 .data = at.t->w->data,
                                 .x = x,
