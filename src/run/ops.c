@@ -29,6 +29,7 @@ static row_piece row_piece_at(const row_cut *c, size_t item)
     return (row_piece){&c->t[i], first, n_out - first < c->step[i] ? n_out - first : c->step[i]};
 }
 
+/* What this member reads first is asked for while it waits. */
 static void first_piece_ahead(moe__worker *w, const row_cut *c, size_t total)
 {
     const row_piece p = row_piece_at(c, moe__work_part(w, total, w->index));
