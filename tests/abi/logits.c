@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* logits MODEL: writes the bits of all logits of a fixed prompt, evaluated in two batches; uses moe.h alone.
+/*
+ * logits MODEL: writes the bits of all logits after 1, 20 and 40 tokens of a fixed prompt, evaluated in three
+ * batches; uses moe.h alone. The first token attends to itself alone: there attention has nothing to sum.
  */
 #include <moe/moe.h>
 #include <stdint.h>
@@ -33,8 +35,11 @@ static int run(const char *path)
     int bad = moe_model_open(&m, path, NULL) != MOE_OK || moe_session_create(&s, m, &o) != MOE_OK ||
               moe_model_get_info(m, &info) != MOE_OK;
     for (int i = 0; i < N && !bad; i++) id[i] = (moe_token)((i * 7 + 3) % (int)info.n_vocab);
-    for (int i = 0; i < 2 && !bad; i++)
-        bad = moe_session_eval(s, id + i * N / 2, N / 2) != MOE_OK || print_row(s, 0) < 0;
+    static const int at[] = {0, 1, N / 2, N};
+    for (int i = 0; i < 3 && !bad; i++) {
+        printf("tokens: %d\n", at[i + 1]);
+        bad = moe_session_eval(s, id + at[i], (size_t)(at[i + 1] - at[i])) != MOE_OK || print_row(s, 0) < 0;
+    }
     if (bad) fprintf(stderr, "%s: %s\n", path, moe_last_error());
     moe_session_free(s);
     moe_model_release(m);

@@ -124,8 +124,7 @@ static int print_session(moe_model *m)
     printf("stats: %llu %llu %llu %d\n", (unsigned long long)stats.x.tokens_prefill,
            (unsigned long long)stats.x.tokens_decode, (unsigned long long)stats.x.pairs,
            stats.x.ns_prefill > 0 && stats.x.ns_attn > 0 && stats.x.ns_expert > 0);
-    /* to as many digits as stay the same when attention sums in another order */
-    printf("routing: %llu %llu %llu %llu %.4f %.2f\n", v.calls, v.rows, v.pairs, v.experts, v.weights,
+    printf("routing: %llu %llu %llu %llu %.6f %.4f\n", v.calls, v.rows, v.pairs, v.experts, v.weights,
            v.logits);
     moe_session_free(s);
     return 0;
