@@ -37,8 +37,8 @@ static const shape shapes[] = {
     {"limited scores, sinks, window", 4, 2, 96, 96, 0, 1, 0.2f, 2.0f, 530},
     {"expanded latent", 3, 3, 192, 128, 0, 0, 0, 0, 0},
     {"wide values", 4, 2, 32, 160, 0, 1, 0, 0, 0},
-    {"absorbed latent", 20, 1, 576, 512, 1, 0, 0.0721687865f, 0, 0},
-    {"absorbed latent, all", 70, 1, 96, 64, 1, 1, 0.2f, 4.0f, 200},
+    {"absorbed latent", 3, 1, 576, 512, 1, 0, 0.0721687865f, 0, 0},
+    {"absorbed latent, all", 70, 1, 64, 32, 1, 1, 0.2f, 4.0f, 70}, /* more heads than a tile has queries */
     {"two absorbed latents", 4, 2, 64, 64, 1, 0, 0, 0, 0},
 };
 static const int types[] = {MOE_TYPE_F32, MOE_TYPE_F16, MOE_TYPE_BF16, MOE_TYPE_Q8_0, MOE_TYPE_Q4_0};
