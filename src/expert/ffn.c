@@ -18,10 +18,7 @@ static moe__product product(const moe__ffn *f, const moe__ffn_job *j, const moe_
                           .ldy = w->n_out};
 }
 
-static const moe__ffn_job *next_job(const moe__ffn *f, const moe__ffn_job *j)
-{
-    return j + 1 < f->job + f->n_jobs ? j + 1 : NULL;
-}
+static int is_last(const moe__ffn *f, const moe__ffn_job *j) { return j + 1 == f->job + f->n_jobs; }
 
 /* mid = silu(gate x) * (up x) for some middle rows of one job. */
 static void gate_up(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, uint32_t n, float *exact)
@@ -32,7 +29,7 @@ static void gate_up(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, ui
     g.next = moe__matrix_row(j->up, j->view.up, first);
     if (first + n < ff)
         u.next = moe__matrix_row(j->gate, j->view.gate, first + n);
-    else if (next_job(f, j))
+    else if (!is_last(f, j))
         u.next = j[1].view.gate;
     moe__product_rows(&g, f->k, first, n, exact);
     moe__product_rows(&u, f->k, first, n, exact);
@@ -51,7 +48,7 @@ static void down(const moe__ffn *f, const moe__ffn_job *j, uint32_t first, uint3
                             .n_cols = j->n,
                             .y = f->out + (size_t)j->first * f->down->n_out,
                             .ldy = f->down->n_out,
-                            .next = first + n == f->down->n_out && next_job(f, j) ? j[1].view.down : NULL};
+                            .next = first + n == f->down->n_out && !is_last(f, j) ? j[1].view.down : NULL};
     moe__product_rows(&p, f->k, first, n, exact);
 }
 
