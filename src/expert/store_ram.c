@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The resident store: all experts in one private block, read at open. For files that cannot be mapped, and
- * for hosts that must never fault. */
+ * for hosts that must not wait for an expert's pages. */
 #include "base/alloc.h"
 #include "base/os.h"
 #include "base/parallel.h"
