@@ -200,17 +200,20 @@ static void page_values_quantised(const attn_job *j, uint32_t c, uint32_t p, uin
     sum_values(j, args);
 }
 
-/* What all rows see they take together; the rest of each, which may lie behind the others' positions, alone.
- */
+/* What all rows see they take together, from where the first one's window begins (what stands before may be
+ * no number); the rest of each, which may lie behind the others' positions, alone. */
 static void page_values_float(const attn_job *j, uint32_t c, uint32_t p, uint32_t k, uint32_t end,
                               moe__attn_av *args, const float *score)
 {
     const size_t common = sees(j, k, c, p), bytes = j->dim * (j->kv->type_v == MOE_TYPE_F32 ? 4u : 2u);
+    const uint32_t first = c * MOE_ATTN_CHUNK + p * MOE_KV_PAGE, from = sees_from(j, k),
+                   hidden = from > first ? from - first : 0;
     const char *v = args->v;
     float *y = args->y;
-    args->p = score;
+    args->p = score + hidden;
     args->p_bytes = SCORES * sizeof *score;
-    args->n = common;
+    args->v = v + hidden * bytes;
+    args->n = common - hidden;
     sum_values(j, args);
     args->ahead = NULL;
     args->v = v + common * bytes;

@@ -20,8 +20,8 @@ static inline moe__kv_place moe__kv_at(const moe__kv *kv, uint32_t layer, uint32
     return (moe__kv_place){layer, moe__kv_page(kv, q, pos), pos % MOE_KV_PAGE};
 }
 
-/* Rows of all heads' floats; storing rounds to the cache's type. Where values are part of their keys (v_in_k), they can
- * be loaded; everything else that is done to them does nothing. */
+/* Rows of all heads' floats; storing rounds to the cache's type. Where values are part of their keys
+ * (v_in_k), they can be loaded; everything else that is done to them does nothing. */
 void moe__kv_load_k(const moe__kv *kv, moe__kv_place at, float *row);
 void moe__kv_load_v(const moe__kv *kv, moe__kv_place at, float *row);
 void moe__kv_store_k(moe__kv *kv, const moe__kernels *k, moe__kv_place at, const float *row);

@@ -122,10 +122,18 @@ static int fresh_page(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t old)
     return MOE_OK;
 }
 
+/* Sequences that use a page, without those that have just got another for it. */
+static uint32_t users(const moe__kv *kv, uint32_t page)
+{
+    uint32_t n = kv->refs[page];
+    for (uint32_t i = 0; i < kv->n_journal && n > 1; i++) n -= kv->journal[i].old == page;
+    return n;
+}
+
 int moe__kv_own(moe__kv *kv, uint32_t q, uint32_t slot, uint32_t keep)
 {
     const uint32_t old = kv->table[(size_t)q * kv->n_slots + slot];
-    if (old != MOE_KV_NO_PAGE && kv->refs[old] == 1) return MOE_OK;
+    if (old != MOE_KV_NO_PAGE && users(kv, old) == 1) return MOE_OK;
     MOE_TRY(fresh_page(kv, q, slot, old));
     if (old != MOE_KV_NO_PAGE) copy_page(kv, old, kv->table[(size_t)q * kv->n_slots + slot], keep);
     return MOE_OK;
@@ -161,12 +169,13 @@ static void free_entries(moe__kv *kv, uint32_t q, uint32_t first, uint32_t end)
     }
 }
 
-void moe__kv_set_start(moe__kv *kv, uint32_t q, uint32_t start)
+void moe__kv_set_start(moe__kv *kv, uint32_t q, uint32_t start, uint32_t len)
 {
     moe__kv_seq *s = &kv->seq[q];
     if (start / MOE_KV_PAGE > s->first) free_entries(kv, q, s->first, start / MOE_KV_PAGE);
     s->first = start / MOE_KV_PAGE;
     s->start = start;
+    s->whole = start ? len : 0;
 }
 
 void moe__kv_recycle(moe__kv *kv, uint32_t q, uint32_t from)
@@ -179,8 +188,7 @@ void moe__kv_recycle(moe__kv *kv, uint32_t q, uint32_t from)
 int moe__kv_restore(moe__kv *kv, uint32_t q, uint32_t from, uint32_t len)
 {
     moe__kv_seq *s = &kv->seq[q];
-    s->start = from;
-    s->first = from / MOE_KV_PAGE;
+    moe__kv_set_start(kv, q, from, len);
     for (; s->n_pages < s->first; s->n_pages++)
         kv->table[(size_t)q * kv->n_slots + s->n_pages] = MOE_KV_NO_PAGE;
     for (; (uint64_t)s->n_pages * MOE_KV_PAGE < len; s->n_pages++)
@@ -233,5 +241,5 @@ void moe__kv_truncate(moe__kv *kv, uint32_t q, uint32_t keep)
     const uint32_t want = (keep + MOE_KV_PAGE - 1) / MOE_KV_PAGE;
     while (s->n_pages > want) drop_page(kv, kv->table[(size_t)q * kv->n_slots + --s->n_pages]);
     s->len = keep;
-    if (!keep) s->first = s->start = 0;
+    if (!keep) s->first = s->start = s->whole = 0;
 }

@@ -20,6 +20,7 @@ typedef struct moe__kv_seq {
     uint32_t n_pages; /* entries of its row of the table, reserved ones and those given back included */
     uint32_t first;   /* entries before it were given back */
     uint32_t start;   /* positions before it are gone: what was taken out of a window has shortened it */
+    uint32_t whole;   /* length when they went: shorter, its next position would miss some of them */
 } moe__kv_seq;
 
 typedef struct moe__kv_change {
@@ -78,8 +79,9 @@ int moe__kv_extend(moe__kv *kv, uint32_t q, uint32_t pos);
 void moe__kv_recycle(moe__kv *kv, uint32_t q, uint32_t from);
 /* Room for positions from .. len-1 of an empty sequence; those before are gone. */
 int moe__kv_restore(moe__kv *kv, uint32_t q, uint32_t from, uint32_t len);
-/* What stands before position `start` is gone: pages wholly before it are given back, or were. */
-void moe__kv_set_start(moe__kv *kv, uint32_t q, uint32_t start);
+/* What stands before position `start` of a sequence of `len` positions is gone: pages wholly before it are
+ * given back, or were. */
+void moe__kv_set_start(moe__kv *kv, uint32_t q, uint32_t start, uint32_t len);
 /* Ends an eval: sequences keep the lengths that were set with moe__kv_set_len, spare reserved pages go back.
  */
 void moe__kv_commit(moe__kv *kv);
@@ -89,17 +91,23 @@ static inline void moe__kv_set_len(moe__kv *kv, uint32_t q, uint32_t len) { kv->
 
 void moe__kv_copy(moe__kv *kv, uint32_t from, uint32_t to);
 void moe__kv_truncate(moe__kv *kv, uint32_t q, uint32_t keep);
+/* Where the window of position pos begins. */
+static inline uint32_t moe__kv_window_from(uint32_t window, uint32_t pos)
+{
+    return window && pos + 1 > window ? pos + 1 - window : 0;
+}
 /* First position that one at pos sees of a sequence. */
 static inline uint32_t moe__kv_sees_from(const moe__kv *kv, uint32_t window, uint32_t q, uint32_t pos)
 {
-    const uint32_t from = window && pos + 1 > window ? pos + 1 - window : 0;
+    const uint32_t from = moe__kv_window_from(window, pos);
     return from > kv->seq[q].start ? from : kv->seq[q].start;
 }
-/* Whether what follows position keep-1 still has its window. */
-static inline int moe__kv_can_keep(const moe__kv *kv, uint32_t q, uint32_t keep)
+/* Whether what follows position keep-1 still has its window, or one that was as short before. */
+static inline int moe__kv_can_keep(const moe__kv *kv, uint32_t window, uint32_t q, uint32_t keep)
 {
-    return keep == 0 || (keep >= kv->seq[q].start &&
-                         moe__kv_sees_from(kv, kv->window, q, keep) / MOE_KV_PAGE >= kv->seq[q].first);
+    const moe__kv_seq *s = &kv->seq[q];
+    const int same = keep >= s->whole || moe__kv_window_from(window, keep) >= s->start;
+    return keep == 0 || (same && moe__kv_sees_from(kv, window, q, keep) / MOE_KV_PAGE >= s->first);
 }
 
 static inline uint32_t moe__kv_page(const moe__kv *kv, uint32_t q, uint32_t pos)

@@ -17,6 +17,7 @@ int moe__shift_begin(const moe__shift *t)
 {
     moe__kv *kv = t->kv;
     const uint32_t end = t->len - t->n;
+    if (t->from >= end) return MOE_OK; /* nothing moves */
     for (uint32_t slot = t->from / MOE_KV_PAGE; slot * MOE_KV_PAGE < end; slot++)
         MOE_TRY(moe__kv_own(kv, t->q, slot, t->from > slot * MOE_KV_PAGE ? t->from - slot * MOE_KV_PAGE : 0));
     return MOE_OK;
@@ -54,7 +55,8 @@ void moe__shift_layer(const moe__shift *t, uint32_t layer, uint32_t from, uint32
                             target = moe__kv_at(kv, layer, t->q, pos);
         moe__kv_load_k(kv, source, row);
         for (uint32_t h = 0; h < t->n_heads; h++)
-            t->k->rope(row + (size_t)h * t->dim + t->rot_at, turn + (size_t)i * t->n_rot, t->n_rot, t->rope_half);
+            t->k->rope(row + (size_t)h * t->dim + t->rot_at, turn + (size_t)i * t->n_rot, t->n_rot,
+                       t->rope_half);
         moe__kv_store_k(kv, t->k, target, row);
         moe__kv_move_v(kv, source, target);
     }
@@ -68,6 +70,6 @@ void moe__shift_end(const moe__shift *t)
         *moe__kv_token(kv, t->q, pos) =
             kv->token[(size_t)page_before(t, pos + t->n) * MOE_KV_PAGE + (pos + t->n) % MOE_KV_PAGE];
     moe__kv_set_len(kv, t->q, end);
-    if (t->window) moe__kv_set_start(kv, t->q, t->start);
+    if (t->window) moe__kv_set_start(kv, t->q, t->start, end);
     moe__kv_commit(kv);
 }

@@ -22,6 +22,9 @@ static uint32_t want_at(const moe_session *s, const moe_batch *b, size_t i)
 static int check_tokens(moe_session *s, const moe_batch *b)
 {
     memset(s->seq_new, 0, s->o.n_seq_max * sizeof *s->seq_new);
+    if (b->n_tokens > (uint64_t)s->kv.n_pages * MOE_KV_PAGE)
+        return MOE_FAIL(FULL, "the KV cache is full: %zu tokens in a batch, room for %llu in all", b->n_tokens,
+                        (unsigned long long)s->kv.n_pages * MOE_KV_PAGE);
     for (size_t i = 0; i < b->n_tokens; i++) {
         const moe_token id = b->token[i];
         const moe_seq q = seq_at(b, i);

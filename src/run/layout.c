@@ -41,8 +41,8 @@ int moe__session_options(moe_session_options *out, const moe_session_options *o,
     if (out->flags & ~(MOE_SESSION_KEEP_PARTIAL | MOE_SESSION_EXACT_ACT | MOE_SESSION_KEEP_ROUTES |
                        MOE_SESSION_LOW_PRIORITY))
         return MOE_FAIL(INVALID, "session options: flags 0x%x are unknown", out->flags);
-    MOE_TRY(kv_type(&out->kv_type_k, "kv_type_k", m->hp.dim_head_k));
     if (m->hp.v_in_k && !out->kv_type_v) out->kv_type_v = out->kv_type_k;
+    MOE_TRY(kv_type(&out->kv_type_k, "kv_type_k", m->hp.dim_head_k));
     MOE_TRY(kv_type(&out->kv_type_v, "kv_type_v", m->hp.dim_head_v));
     if (m->hp.v_in_k && out->kv_type_v != out->kv_type_k)
         return MOE_FAIL(UNSUPPORTED,

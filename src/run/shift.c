@@ -85,7 +85,7 @@ int moe__session_remove(moe_session *s, uint32_t q, uint32_t first, uint32_t n)
 
 int moe__session_truncate(moe_session *s, uint32_t q, uint32_t keep)
 {
-    if (s->win.n_layers && !moe__kv_can_keep(&s->win, q, keep))
+    if (s->win.n_layers && !moe__kv_can_keep(&s->win, s->m->hp.window, q, keep))
         return MOE_FAIL(
             STATE,
             "sequence %u: keep %u: layers with a sliding window of %u have given back what the next "

@@ -138,10 +138,17 @@ static uint32_t page_end(uint32_t p, uint32_t len)
     return end < len ? end : len;
 }
 
-/* First position that the next one of a sequence sees in layers with a window. */
+/* Where the window of the next position begins, and the page where it does. */
+static uint32_t page_of_window(const moe_session *s, uint32_t len)
+{
+    return moe__kv_window_from(s->m->hp.window, len) / MOE_KV_PAGE * MOE_KV_PAGE;
+}
+
+/* First position that layers with a window keep of a sequence. */
 static uint32_t window_from(const moe_session *s, uint32_t q, uint32_t len)
 {
-    return moe__kv_sees_from(&s->win, s->m->hp.window, q, len);
+    const uint32_t from = page_of_window(s, len), start = s->win.seq[q].start;
+    return from > start ? from : start;
 }
 
 /* Keys and values of one layer, page by page. */
@@ -302,11 +309,11 @@ static int get_seq(source *k, const moe_session *s, saved_seq *q, moe_seq into, 
     if (q->len == 0)
         return MOE_FAIL(FORMAT, "saved session: offset %llu: sequence %u has no tokens",
                         (unsigned long long)(k->at - (s->win.n_layers ? 8 : 4)), q->seq);
-    const uint32_t sees = s->m->hp.window && q->len + 1 > s->m->hp.window ? q->len + 1 - s->m->hp.window : 0;
-    if (s->win.n_layers && (q->from < sees || q->from > q->len))
+    const uint32_t first = page_of_window(s, q->len);
+    if (s->win.n_layers && (q->from < first || q->from > q->len))
         return MOE_FAIL(
             FORMAT, "saved session: offset %llu: sequence %u: windows from position %u on: expected %u to %u",
-            (unsigned long long)(k->at - 4), q->seq, q->from, sees, q->len);
+            (unsigned long long)(k->at - 4), q->seq, q->from, first, q->len);
     if (*pages > s->kv.n_pages)
         return MOE_FAIL(FULL, "saved session: sequence %u has %u tokens: this session has room for %u in all",
                         q->seq, q->len, s->kv.n_pages * MOE_KV_PAGE);

@@ -337,6 +337,49 @@ static void shared_pages_are_copied(void **state)
     moe_model_release(m);
 }
 
+static int stop_here(const moe_layer_event *e, void *user)
+{
+    (void)e;
+    (void)user;
+    return 1;
+}
+
+/* Two copies that go on in one batch: the last of them writes where it is, so there is room for both. */
+static void copies_part_in_one_batch(void **state)
+{
+    (void)state;
+    moe_model *m = open_model(test_models[0], 0);
+    moe_session_options o = small();
+    o.n_ctx = 128;
+    o.n_seq_max = 2;
+    moe_session *s = make_session(m, o);
+    o.n_ctx = 256;
+    moe_session *alone = make_session(m, o);
+    moe_token id[LEN];
+    fill_tokens(m, id, LEN, 10);
+    assert_ok(append(s, 0, id, 100));
+    assert_ok(moe_session_seq_copy(s, 0, 1));
+    const moe_seq seq[] = {0, 1};
+    moe_batch b = MOE_BATCH_INIT;
+    b.n_tokens = 2;
+    b.token = id + 100;
+    b.seq = seq;
+    assert_ok(moe_session_on_layer(s, MOE_ALL_LAYERS, MOE_AT_OUTPUT, stop_here, NULL));
+    assert_int_equal(moe_session_eval_batch(s, &b), MOE_E_ABORTED); /* what was written is not seen */
+    assert_int_equal(cells(s), 128);
+    assert_ok(moe_session_on_layer(s, MOE_ALL_LAYERS, MOE_AT_OUTPUT, NULL, NULL));
+    assert_ok(moe_session_eval_batch(s, &b));
+    assert_int_equal(cells(s), 192);
+    for (moe_seq q = 0; q < 2; q++) {
+        assert_ok(append(alone, q, id, 100));
+        assert_ok(append(alone, q, id + 100 + q, 1));
+        assert_same_stream(save_seq(s, q), save_seq(alone, q));
+    }
+    moe_session_free(s);
+    moe_session_free(alone);
+    moe_model_release(m);
+}
+
 /* ---- text ---- */
 
 static size_t read_text(const char *path, char *dst, size_t cap)
@@ -720,6 +763,7 @@ int main(void)
         cmocka_unit_test(gaps_at_the_ends),
         cmocka_unit_test(a_refused_removal_changes_nothing),
         cmocka_unit_test(shared_pages_are_copied),
+        cmocka_unit_test(copies_part_in_one_batch),
         cmocka_unit_test(a_long_text_in_a_short_context),
         cmocka_unit_test(a_sequence_moves_between_sessions),
         cmocka_unit_test(damaged_sequences_are_refused),

@@ -4,53 +4,10 @@
  * window that is never full is none. The golden tests compare with another implementation; here windows are
  * changed in the file, so that they end inside pages and chunks and reach over several.
  */
-#include "stream.h"
 #include "tiny_model.h"
-
-#define MODEL "tests/golden/data/mixtral-window.gguf" /* two layers, both with a window */
-#define KEY   "llama.attention.sliding_window"
+#include "window_model.h"
 
 enum { N = 700, LAYERS = 2 };
-
-/* A model file in memory: no two tests share one on disk. */
-typedef struct image {
-    size_t n;
-    uint8_t data[1 << 20];
-} image;
-
-static uint64_t image_length(void *f) { return ((image *)f)->n; }
-
-static int image_read(void *f, uint64_t off, void *dst, size_t n)
-{
-    memcpy(dst, ((image *)f)->data + off, n);
-    return 0;
-}
-
-static void image_close(void *f) { free(f); }
-
-/* The model with another window; 0 is none. */
-static moe_model *with_window(uint32_t width)
-{
-    image *x = malloc(sizeof *x);
-    FILE *f = fopen(MODEL, "rb");
-    moe_file mf = MOE_FILE_INIT;
-    moe_model *m = NULL;
-    size_t at = 0;
-    assert_true(x && f);
-    x->n = fread(x->data, 1, sizeof x->data, f);
-    fclose(f);
-    while (at + 64 < x->n && memcmp(x->data + at, KEY, sizeof KEY - 1) != 0) at++;
-    assert_true(at + 64 < x->n);
-    at += sizeof KEY - 1;
-    assert_int_equal(x->data[at], MOE_META_U32);
-    for (int i = 0; i < 4; i++) x->data[at + 4 + (size_t)i] = (uint8_t)(width >> 8 * i);
-    mf.name = "window.gguf";
-    mf.length = image_length;
-    mf.read_at = image_read;
-    mf.close = image_close;
-    assert_ok(moe_model_open_file(&m, &mf, x, NULL));
-    return m;
-}
 
 static moe_session *long_session(moe_model *m, int threads, uint32_t rows, int type)
 {
@@ -166,19 +123,6 @@ static void a_window_that_is_never_full_is_none(void **state)
 
 /* ---- caches that keep windows only ---- */
 
-/* Rows of 64 and a large context: the cache of windows is the smaller one. With few positions it keeps all.
- */
-static moe_session *thrifty(moe_model *m, uint32_t n_seq)
-{
-    moe_session_options o = MOE_SESSION_OPTIONS_INIT;
-    o.n_ctx = 20000;
-    o.n_seq_max = n_seq;
-    o.n_batch_max = 64;
-    o.n_output_max = N;
-    o.n_threads = 2;
-    return make_session(m, o);
-}
-
 static uint64_t planned(moe_model *m, uint32_t n_ctx, uint32_t n_seq, uint32_t rows)
 {
     moe_session_options o = MOE_SESSION_OPTIONS_INIT;
@@ -238,22 +182,6 @@ static void a_pattern_by_number(void **state)
     assert_int_equal(planned_tiny(100, 3), both_layers);
     const uint64_t one = planned_tiny(100, 2), middle = (none + both_layers) / 2;
     assert_true(one > middle - middle / 10 && one < middle + middle / 10);
-}
-
-static void same_last(const moe_session *s, const moe_session *t)
-{
-    const float *a, *b;
-    size_t n;
-    assert_ok(moe_session_logits(s, 0, &a, &n));
-    assert_ok(moe_session_logits(t, 0, &b, NULL));
-    assert_memory_equal(a, b, n * sizeof *a);
-}
-
-static void both(moe_session *s, moe_session *t, moe_seq q, const moe_token *id, size_t n)
-{
-    assert_ok(append(s, q, id, n));
-    assert_ok(append(t, q, id, n));
-    same_last(s, t);
 }
 
 static int stop_late(const moe_progress *p, void *user)
@@ -385,7 +313,7 @@ static void saved_windows(void **state)
     stream a = save_seq(s, 0), b = save_seq(t, 0);
     assert_int_equal(a.n, b.n);
     assert_memory_equal(a.data, b.data, a.n);
-    assert_int_equal(a.n, 60 + 12 + 4 * 1000 + 99 * 2 * 64 + 8);
+    assert_int_equal(a.n, 60 + 12 + 4 * 1000 + 104 * 2 * 64 + 8);
     assert_ok(load_seq(t, 2, &a));
     assert_ok(append(s, 0, id + 1000, 100));
     assert_ok(append(t, 2, id + 1000, 100));

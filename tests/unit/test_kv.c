@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "kv/cell.h"
 #include "kv/kv.h"
+#include "kv/shift.h"
 
 #define PAGE MOE_KV_PAGE
 
@@ -341,6 +342,30 @@ static void a_shared_page_is_copied_when_written_to(void **state)
     free(block);
 }
 
+/* Taking out of a window what it has not got moves nothing, needs no page, and leaves none when it is undone.
+ */
+static void a_shift_of_nothing(void **state)
+{
+    (void)state;
+    enum { N = 2 * PAGE };
+    moe__kv kv;
+    void *block = make(&kv, 4 * PAGE, 1, MOE_TYPE_F32, MOE_TYPE_F32);
+    kv.window = 50;
+    assert_int_equal(moe__kv_reserve(&kv, 0, N), MOE_OK);
+    moe__kv_set_len(&kv, 0, N);
+    moe__kv_set_start(&kv, 0, N, N);
+    moe__kv_commit(&kv);
+    assert_int_equal(kv.seq[0].n_pages, 2);
+    const uint32_t n_free = kv.n_free;
+    moe__shift t = {.kv = &kv, .window = 50, .n = 10, .len = N};
+    moe__shift_init(&t);
+    assert_int_equal(moe__shift_begin(&t), MOE_OK);
+    assert_int_equal(kv.n_free, n_free);
+    moe__kv_rollback(&kv);
+    assert_int_equal(kv.seq[0].n_pages, 2);
+    free(block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +373,7 @@ int main(void)
         cmocka_unit_test(cells),
         cmocka_unit_test(any_spread_fits),
         cmocka_unit_test(a_shared_page_is_copied_when_written_to),
+        cmocka_unit_test(a_shift_of_nothing),
         cmocka_unit_test(random_life_of_a_cache),
     };
     return moe__kernels_init(&kernels, NULL) < 0 || cmocka_run_group_tests(tests, NULL, NULL);
