@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "moe/ext.h"
 
 int moe_weights_create(moe_weights **out, moe_model *m, const moe_expert_weights *w)
@@ -15,7 +16,7 @@ int moe_weights_create(moe_weights **out, moe_model *m, const moe_expert_weights
     MOE_ARG(m != NULL && w != NULL);
     moe_expert_weights copy = MOE_EXPERT_WEIGHTS_INIT;
     MOE_TRY(moe__opts_copy(&copy, sizeof copy, w, "moe_expert_weights"));
-    return moe__weights_create(out, m, &copy);
+    MOE_RETURN_ROUNDED(moe__weights_create(out, m, &copy));
 }
 
 /* ---- what it is ---- */
@@ -135,7 +136,7 @@ int moe_expert_read(const moe_expert *e, int which, float *dst, size_t cap, size
                         e->index);
     *n = (size_t)w->n_out * w->n_in;
     if (*n > cap) return MOE_FAIL(BUFFER, "room for %zu floats, needed %zu", cap, *n);
-    return moe__experts_read(s, e->router->layer, e->index, which, dst);
+    MOE_RETURN_ROUNDED(moe__experts_read(s, e->router->layer, e->index, which, dst));
 }
 
 int moe_expert_replace(moe_expert *e, moe_weights *w)
@@ -195,5 +196,5 @@ int moe_expert_apply(moe_expert *e, const float *x, size_t n_rows, float *y)
     const uint32_t most = e->router->s->o.n_batch_max;
     if (!n_rows || n_rows > most)
         return MOE_FAIL(INVALID, "%zu rows: expected 1 to n_batch_max = %u", n_rows, most);
-    return moe__experts_apply(e->router->s, e->router->layer, e->index, x, (uint32_t)n_rows, y);
+    MOE_RETURN_ROUNDED(moe__experts_apply(e->router->s, e->router->layer, e->index, x, (uint32_t)n_rows, y));
 }

@@ -9,7 +9,7 @@
 
 uint32_t moe_version(void) { return MOE_VERSION; }
 
-#define QUOTED(x)         #x
+#define QUOTED(x)       #x
 #define DOTTED(a, b, c) QUOTED(a) "." QUOTED(b) "." QUOTED(c)
 const char *moe_version_string(void)
 {
@@ -85,8 +85,9 @@ const char *moe_version_string(void)
 
 const char *moe_build_info(void)
 {
-    return COMPILER ", " BUILD ", threads: " THREADS ", kernels: ref" ISA_AVX2 ISA_AVXVNNI ISA_AVX512
-                    ISA_AVX512VNNI ISA_AMX ISA_NEON ISA_DOTPROD ISA_I8MM;
+    return COMPILER
+        ", " BUILD ", threads: " THREADS
+        ", kernels: ref" ISA_AVX2 ISA_AVXVNNI ISA_AVX512 ISA_AVX512VNNI ISA_AMX ISA_NEON ISA_DOTPROD ISA_I8MM;
 }
 
 int moe_has_feature(const char *name)

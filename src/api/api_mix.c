@@ -2,6 +2,7 @@
 /* Entry points of several sessions' logits and of the calculators: arguments and vocabularies are checked
  * here, the work is in sample/, token/ and model/. */
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "base/status.h"
 #include "file/reader.h"
 #include "model/shape.h"
@@ -82,7 +83,7 @@ int moe_contrast_logits(const float *strong, const float *weak, size_t n, const 
     MOE_ARG(strong != NULL && weak != NULL && out != NULL);
     MOE_ARG(n >= 1);
     MOE_TRY(copy_contrast(&copy, o));
-    return moe__contrast_logits(strong, weak, n, &copy, out);
+    MOE_RETURN_ROUNDED(moe__contrast_logits(strong, weak, n, &copy, out));
 }
 
 int moe_session_contrast(const moe_session *strong, const moe_session *weak, size_t row,
@@ -97,7 +98,7 @@ int moe_session_contrast(const moe_session *strong, const moe_session *weak, siz
     MOE_TRY(check_room(cap, strong));
     MOE_TRY(row_of(strong, 0, row, &a));
     MOE_TRY(row_of(weak, 1, row, &b));
-    return moe__contrast_logits(a, b, strong->m->hp.n_vocab, &copy, out);
+    MOE_RETURN_ROUNDED(moe__contrast_logits(a, b, strong->m->hp.n_vocab, &copy, out));
 }
 
 int moe_mix_logits(int mode, const float *const *logits, const float *weights, size_t n, size_t n_vocab,
@@ -107,7 +108,7 @@ int moe_mix_logits(int mode, const float *const *logits, const float *weights, s
     MOE_ARG(logits != NULL && out != NULL);
     MOE_ARG(n_vocab >= 1);
     for (size_t i = 0; i < n; i++) MOE_ARG(logits[i] != NULL);
-    return moe__mix_logits(mode, logits, weights, n, n_vocab, out);
+    MOE_RETURN_ROUNDED(moe__mix_logits(mode, logits, weights, n, n_vocab, out));
 }
 
 int moe_session_mix(int mode, const moe_session *const *s, const float *weights, size_t n, size_t row,
@@ -123,7 +124,7 @@ int moe_session_mix(int mode, const moe_session *const *s, const float *weights,
         MOE_TRY(row_of(s[i], i, row, &rows[i]));
     }
     MOE_TRY(check_room(cap, s[0]));
-    return moe__mix_logits(mode, rows, weights, n, s[0]->m->hp.n_vocab, out);
+    MOE_RETURN_ROUNDED(moe__mix_logits(mode, rows, weights, n, s[0]->m->hp.n_vocab, out));
 }
 
 int moe_shape_measure(const moe_shape *shape, moe_shape_info *out)

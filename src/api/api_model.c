@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "model/shape.h"
@@ -31,7 +32,7 @@ int moe_model_open(moe_model **out, const char *path, const moe_model_options *o
     moe__file *f;
     MOE_TRY(copy_options(&opts, &alloc, o));
     MOE_TRY(moe__file_open(&f, path, &alloc, opts.flags));
-    return moe__model_open(out, f, &alloc, &opts);
+    MOE_RETURN_ROUNDED(moe__model_open(out, f, &alloc, &opts));
 }
 
 int moe_model_open_file(moe_model **out, const moe_file *file, void *user, const moe_model_options *o)
@@ -51,7 +52,7 @@ int moe_model_open_file(moe_model **out, const moe_file *file, void *user, const
         return st;
     }
     MOE_TRY(moe__file_open_user(&f, &own, user, &alloc, opts.flags));
-    return moe__model_open(out, f, &alloc, &opts);
+    MOE_RETURN_ROUNDED(moe__model_open(out, f, &alloc, &opts));
 }
 
 moe_model *moe_model_retain(moe_model *m)

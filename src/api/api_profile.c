@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "study/profile.h"
 
 int moe_profile_create(moe_profile **out, moe_model *m, const moe_profile_options *o)
@@ -41,7 +42,7 @@ int moe_profile_add(moe_profile *p, const moe_route_view *v)
     MOE_ARG(p != NULL && v != NULL);
     MOE_TRY(moe__opts_copy(&view, sizeof view, v, "moe_route_view"));
     MOE_ARG(view.offset != NULL && view.expert != NULL);
-    return moe__profile_add(p, &view);
+    MOE_RETURN_ROUNDED(moe__profile_add(p, &view));
 }
 
 void moe_profile_reset(moe_profile *p)
@@ -53,7 +54,7 @@ int moe_profile_merge(moe_profile *dst, const moe_profile *src)
 {
     moe__clear_error();
     MOE_ARG(dst != NULL && src != NULL);
-    return moe__profile_merge(dst, src);
+    MOE_RETURN_ROUNDED(moe__profile_merge(dst, src));
 }
 
 int moe_profile_save_file(const moe_profile *p, const char *path)
@@ -69,7 +70,7 @@ int moe_profile_load_file(moe_profile **out, moe_model *m, const char *path)
     MOE_ARG(out != NULL);
     *out = NULL;
     MOE_ARG(path != NULL);
-    return moe__profile_load(out, m, path);
+    MOE_RETURN_ROUNDED(moe__profile_load(out, m, path));
 }
 
 int moe_profile_get_info(const moe_profile *p, moe_profile_info *out)
@@ -94,7 +95,8 @@ int moe_profile_router(const moe_profile *p, uint32_t layer, moe_router_profile 
     moe__clear_error();
     MOE_ARG(p != NULL && out != NULL);
     MOE_TRY(check_profile_layer(p, layer));
-    if (p->layer_at[layer] != UINT32_MAX) moe__profile_router(p, &p->layer[p->layer_at[layer]], &r);
+    if (p->layer_at[layer] != UINT32_MAX)
+        MOE_ROUNDED(moe__profile_router(p, &p->layer[p->layer_at[layer]], &r));
     return moe__opts_fill(out, &r, sizeof r, "moe_router_profile");
 }
 
@@ -103,7 +105,7 @@ int moe_profile_read(const moe_profile *p, uint32_t layer, int what, double *dst
     moe__clear_error();
     MOE_ARG(p != NULL && n != NULL && (dst != NULL || cap == 0));
     MOE_TRY(check_profile_layer(p, layer));
-    return moe__profile_read(p, layer, what, dst, cap, n);
+    MOE_RETURN_ROUNDED(moe__profile_read(p, layer, what, dst, cap, n));
 }
 
 /* An array of structs of the caller's size. */
@@ -123,7 +125,7 @@ int moe_profile_super(const moe_profile *p, moe_expert_find *dst, size_t cap, si
     moe__clear_error();
     MOE_ARG(p != NULL && n != NULL && (dst != NULL || cap == 0));
     MOE_TRY(check_finds(dst, cap));
-    return moe__profile_super(p, dst, cap, n);
+    MOE_RETURN_ROUNDED(moe__profile_super(p, dst, cap, n));
 }
 
 int moe_profile_rank(const moe_profile *p, int by, uint32_t cls, uint32_t other, moe_expert_find *dst,
@@ -137,5 +139,5 @@ int moe_profile_rank(const moe_profile *p, int by, uint32_t cls, uint32_t other,
     if (cls >= p->info.n_classes ||
         (by != MOE_RANK_NPMI && other != UINT32_MAX && other >= p->info.n_classes))
         return MOE_FAIL(RANGE, "moe_profile_rank: classes %u and %u of %u", cls, other, p->info.n_classes);
-    return moe__profile_rank(p, by, cls, other, dst, n, found);
+    MOE_RETURN_ROUNDED(moe__profile_rank(p, by, cls, other, dst, n, found));
 }

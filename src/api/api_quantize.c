@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "base/status.h"
 #include "model/quantize.h"
 #include "model/recipe.h"
@@ -21,7 +22,7 @@ int moe_quantize(const char *src, const char *dst, const moe_quantize_options *o
     MOE_ARG(copy.flags == 0);
     MOE_ARG(copy.n_threads >= 0);
     MOE_TRY(moe__allocator_init(&a, copy.allocator));
-    return moe__quantize_file(src, dst, &copy, &a);
+    MOE_RETURN_ROUNDED(moe__quantize_file(src, dst, &copy, &a));
 }
 
 const char *moe_recipe_name(size_t i) { return moe__recipe_name(i); }

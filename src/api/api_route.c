@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "base/status.h"
 #include "route/router.h"
 
@@ -93,7 +94,8 @@ int moe_route_row(const moe_route_spec *spec, const float *logits, size_t n_expe
         return MOE_FAIL(INVALID, "route spec: n_null: expected at most as many as experts (%zu), found %u",
                         n_experts, n_null);
     MOE_TRY(lone_init(&l, spec, n_experts, n_null));
-    const int st = lone_row(&l, logits, token, pos, &n_pairs);
+    int st;
+    MOE_ROUNDED(st = lone_row(&l, logits, token, pos, &n_pairs));
     for (uint32_t i = 0; st >= 0 && i < n_pairs; i++) {
         expert[i] = l.id[i];
         weight[i] = l.weight[i];
@@ -187,7 +189,7 @@ int moe_route_null_bias(const moe_route_spec *spec, const float *logits, size_t 
     else if (!(target > 0 && target < s->top_k))
         st = MOE_FAIL(INVALID, "target: expected above 0 and below top_k (%u), found %g", s->top_k, target);
     const rows x = {&l, logits, n_rows, n_experts};
-    if (st >= 0) st = find_bias(&x, target, bias, &average);
+    if (st >= 0) MOE_ROUNDED(st = find_bias(&x, target, bias, &average));
     if (st >= 0 && reached) *reached = average;
     lone_finish(&l);
     return st;

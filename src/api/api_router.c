@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "run/session.h"
 #include "run/steer_io.h"
 
@@ -119,7 +120,7 @@ static int set_recipes(moe_router *r, spec_fn make, const void *arg)
 
 static int make_spec(const moe__router *t, const void *arg, moe__recipe *out)
 {
-    return moe__router_make_recipe(t, arg, out);
+    MOE_RETURN_ROUNDED(moe__router_make_recipe(t, arg, out));
 }
 
 int moe_router_set_spec(moe_router *r, const moe_route_spec *spec)
@@ -375,7 +376,9 @@ int moe_router_route(moe_router *r, const float *hidden, size_t n_rows, moe_rout
     MOE_IDLE(r->s);
     if (!n_rows || n_rows > r->s->o.n_batch_max)
         return MOE_FAIL(INVALID, "%zu rows: expected 1 to n_batch_max = %u", n_rows, r->s->o.n_batch_max);
-    MOE_TRY(moe__route_rows(r->s, r->layer, hidden, (uint32_t)n_rows));
+    int st;
+    MOE_ROUNDED(st = moe__route_rows(r->s, r->layer, hidden, (uint32_t)n_rows));
+    if (st < 0) return st;
     const moe_route_view v = moe__route_view(r->s, r->layer);
     return moe__opts_fill(out, &v, sizeof v, "moe_route_view");
 }

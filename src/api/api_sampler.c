@@ -3,6 +3,7 @@
  * Entry points of the sampler and of log-probabilities: arguments are checked here, the work is in sample/.
  */
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "base/status.h"
 #include "run/session.h"
 #include "sample/sampler.h"
@@ -43,7 +44,7 @@ int moe_sampler_add_named(moe_sampler *p, const char *text)
     moe__clear_error();
     MOE_ARG(p != NULL);
     MOE_ARG(text != NULL);
-    return moe__sampler_add_named(p, text);
+    MOE_RETURN_ROUNDED(moe__sampler_add_named(p, text));
 }
 
 int moe_sampler_add_custom(moe_sampler *p, int (*apply)(moe_candidates *c, void *user), void *user)
@@ -87,7 +88,8 @@ int moe_sampler_apply(moe_sampler *p, moe_candidates *c)
     MOE_TRY(moe__opts_copy(&copy, sizeof copy, c, "moe_candidates"));
     MOE_ARG(copy.n >= 1 && copy.n <= INT32_MAX);
     MOE_ARG(copy.id != NULL && copy.logit != NULL);
-    const int st = moe__sampler_apply(p, &copy);
+    int st;
+    MOE_ROUNDED(st = moe__sampler_apply(p, &copy));
     MOE_TRY(moe__opts_fill(c, &copy, sizeof copy, "moe_candidates"));
     return st;
 }
@@ -100,7 +102,7 @@ int moe_sampler_pick_logits(moe_sampler *p, const float *logits, size_t n_vocab,
     MOE_ARG(p != NULL);
     MOE_ARG(logits != NULL);
     MOE_ARG(n_vocab >= 1 && n_vocab <= INT32_MAX);
-    return moe__sampler_pick(p, logits, n_vocab, out);
+    MOE_RETURN_ROUNDED(moe__sampler_pick(p, logits, n_vocab, out));
 }
 
 int moe_sampler_pick(moe_sampler *p, const moe_session *s, size_t row, moe_token *out)
@@ -112,7 +114,7 @@ int moe_sampler_pick(moe_sampler *p, const moe_session *s, size_t row, moe_token
     *out = MOE_TOKEN_NONE;
     MOE_ARG(p != NULL);
     MOE_TRY(moe_session_logits(s, row, &logits, &n));
-    return moe__sampler_pick(p, logits, n, out);
+    MOE_RETURN_ROUNDED(moe__sampler_pick(p, logits, n, out));
 }
 
 int moe_session_logprobs(const moe_session *s, size_t row, size_t k, moe_token *ids, float *logprob)
@@ -123,7 +125,7 @@ int moe_session_logprobs(const moe_session *s, size_t row, size_t k, moe_token *
     MOE_ARG(k == 0 || (ids != NULL && logprob != NULL));
     MOE_TRY(moe_session_logits(s, row, &logits, &n));
     if (k > n) return MOE_FAIL(RANGE, "moe_session_logprobs: k is %zu, the vocabulary has %zu tokens", k, n);
-    return moe__logprob_top(&s->m->k, logits, n, k, ids, logprob);
+    MOE_RETURN_ROUNDED(moe__logprob_top(&s->m->k, logits, n, k, ids, logprob));
 }
 
 int moe_session_logprob(const moe_session *s, size_t row, moe_token id, float *logprob)
@@ -135,5 +137,5 @@ int moe_session_logprob(const moe_session *s, size_t row, moe_token id, float *l
     MOE_TRY(moe_session_logits(s, row, &logits, &n));
     if (id < 0 || (size_t)id >= n)
         return MOE_FAIL(RANGE, "moe_session_logprob: token %d, the vocabulary has %zu", (int)id, n);
-    return moe__logprob_of(&s->m->k, logits, n, id, logprob);
+    MOE_RETURN_ROUNDED(moe__logprob_of(&s->m->k, logits, n, id, logprob));
 }

@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "base/os.h"
 #include "base/status.h"
 #include "run/session.h"
@@ -57,7 +58,7 @@ int moe_session_eval_batch(moe_session *s, const moe_batch *b)
     MOE_IDLE(s);
     moe_batch batch;
     MOE_TRY(take_batch(&batch, b));
-    return moe__eval(s, &batch);
+    MOE_RETURN_ROUNDED(moe__eval(s, &batch));
 }
 
 int moe_session_eval_begin(moe_session *s, const moe_batch *b)
@@ -82,7 +83,7 @@ int moe_session_eval_slice(moe_session *s, uint64_t max_ns, int *more)
     MOE_ARG(s != NULL && more != NULL);
     *more = 0;
     MOE_TRY(check_between(s));
-    return moe__eval_slice(s, max_ns, more);
+    MOE_RETURN_ROUNDED(moe__eval_slice(s, max_ns, more));
 }
 
 int moe_session_eval_cancel(moe_session *s)
@@ -99,7 +100,7 @@ int moe_session_warm_up(moe_session *s)
     moe__clear_error();
     MOE_ARG(s != NULL);
     MOE_IDLE(s);
-    return moe__warm_up(s);
+    MOE_RETURN_ROUNDED(moe__warm_up(s));
 }
 
 int moe_session_eval(moe_session *s, const moe_token *ids, size_t n)
@@ -193,7 +194,7 @@ int moe_session_seq_remove(moe_session *s, moe_seq q, moe_pos first, size_t n)
     if (first < 0 || (uint32_t)first > len || n > len - (uint32_t)first)
         return MOE_FAIL(RANGE, "sequence %d: %zu tokens from position %d: it has %u tokens", q, n, first,
                         len);
-    return moe__session_remove(s, (uint32_t)q, (uint32_t)first, (uint32_t)n);
+    MOE_RETURN_ROUNDED(moe__session_remove(s, (uint32_t)q, (uint32_t)first, (uint32_t)n));
 }
 
 int moe_session_seq_tokens(const moe_session *s, moe_seq q, moe_token *dst, size_t cap, size_t *n)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Entry points of steering files: arguments are checked here, the work is in run/steer_*.c. */
 #include "api/api.h"
+#include "base/rounding.h"
 #include "base/os.h"
 #include "run/steer_io.h"
 
@@ -9,7 +10,7 @@ int moe_session_save_steering(const moe_session *s, moe_write_fn fn, void *user)
     moe__clear_error();
     MOE_ARG(s != NULL && fn != NULL);
     MOE_IDLE(s);
-    return moe__steering_save(s, fn, user);
+    MOE_RETURN_ROUNDED(moe__steering_save(s, fn, user));
 }
 
 int moe_session_load_steering(moe_session *s, const char *text, size_t n)
@@ -17,7 +18,7 @@ int moe_session_load_steering(moe_session *s, const char *text, size_t n)
     moe__clear_error();
     MOE_ARG(s != NULL && (text != NULL || n == 0));
     MOE_IDLE(s);
-    return moe__steering_load(s, "steering", text ? text : "", n);
+    MOE_RETURN_ROUNDED(moe__steering_load(s, "steering", text ? text : "", n));
 }
 
 static int write_steering(const void *data, size_t n, void *user) { return moe__os_write(user, data, n); }

@@ -106,8 +106,8 @@ int moe_tokenizer_find(const moe_tokenizer *t, const char *piece, size_t len, mo
 }
 
 /*
- * Messages of a program that knows a larger struct stand farther apart: *own receives a list in this library's
- * form, to be freed.
+ * Messages of a program that knows a larger struct stand farther apart: *own receives a list in this
+ * library's form, to be freed.
  */
 static int known_messages(const moe_tokenizer *t, const moe_message *msg, size_t n, moe_message **own)
 {

@@ -2,6 +2,7 @@
 /* Entry points of traces: arguments are checked here, the work is in study/. */
 #include "base/half.h"
 #include "base/opts.h"
+#include "base/rounding.h"
 #include "study/analysis.h"
 #include "study/trace.h"
 
@@ -79,7 +80,7 @@ int moe_trace_observe(const moe_route_view *v, void *trace)
                         view.layer, view.n_experts, view.n_logits, t->n_experts);
     if (((t->flags & MOE_TRACE_WEIGHTS) && !view.weight) || ((t->flags & MOE_TRACE_LOGITS) && !view.logits))
         return MOE_FAIL(INVALID, "moe_trace_observe: layer %u: weights or logits are missing", view.layer);
-    return moe__trace_add(t, &view);
+    MOE_RETURN_ROUNDED(moe__trace_add(t, &view));
 }
 
 int moe_trace_trim(moe_trace *t)
@@ -146,7 +147,7 @@ int moe_trace_load_file(moe_trace **out, const char *path, const moe_allocator *
     *out = NULL;
     MOE_ARG(path != NULL);
     MOE_TRY(moe__allocator_init(&alloc, a));
-    return moe__trace_load(out, path, &alloc);
+    MOE_RETURN_ROUNDED(moe__trace_load(out, path, &alloc));
 }
 
 /* ---- analysis ---- */
@@ -163,7 +164,7 @@ int moe_trace_reuse(const moe_trace *t, uint32_t layer, double *out)
     moe__clear_error();
     MOE_ARG(t != NULL && out != NULL);
     MOE_TRY(check_trace_layer(t, layer));
-    return moe__trace_reuse(t, layer, out);
+    MOE_RETURN_ROUNDED(moe__trace_reuse(t, layer, out));
 }
 
 int moe_trace_srp(const moe_trace *t, uint32_t layer, uint32_t window, int level, double *srp, double *rho)
@@ -174,7 +175,7 @@ int moe_trace_srp(const moe_trace *t, uint32_t layer, uint32_t window, int level
     MOE_TRY(check_trace_layer(t, layer));
     if (window == 0 || level < MOE_SRP_EXPERT || level > MOE_SRP_MODEL)
         return MOE_FAIL(INVALID, "moe_trace_srp: window %u, level %d", window, level);
-    return moe__trace_srp(t, layer, window, level, srp, rho ? rho : &size);
+    MOE_RETURN_ROUNDED(moe__trace_srp(t, layer, window, level, srp, rho ? rho : &size));
 }
 
 int moe_trace_cache(const moe_trace *t, int policy, uint32_t layer, uint32_t window, const uint32_t *capacity,

@@ -29,8 +29,12 @@ int moe__thread_start(moe__thread *t, void (*main)(void *arg), void *arg)
     t->main = main;
     t->arg = arg;
     sigset_t all, old;
+    /* A new thread inherits the mask: the host's signal handlers stay on the host's threads, those aside that
+     * tell of a fault of the thread itself (a mapped file that was cut short): blocked they would end the
+     * process unheard. */
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     sigfillset(&all);
-    /* A new thread inherits the mask: the host's signal handlers stay on the host's threads. */
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) sigdelset(&all, own[i]);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     const int err = pthread_create(&t->t, NULL, thread_main, t);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -41,8 +45,8 @@ void moe__thread_join(moe__thread *t) { pthread_join(t->t, NULL); }
 
 void moe__thread_give_way(void)
 {
-#ifdef __linux__ /* where a nice value belongs to a thread, not to the process: setpriority(2), "C library/kernel
-                    differences" */
+#ifdef __linux__ /* where a nice value belongs to a thread, not to the process: setpriority(2), "C           \
+                    library/kernel differences" */
     errno = 0;
     const int now = getpriority(PRIO_PROCESS, 0);
     if (now == -1 && errno != 0) return;

@@ -12,12 +12,12 @@
 #if defined(_WIN32) && (defined(__x86_64__) || defined(_M_X64))
 #include <immintrin.h>
 #define MOE_MXCSR_DEFAULT 0x1f80u /* all exceptions masked, nothing else */
-#define MOE_MXCSR_GET() _mm_getcsr()
-#define MOE_MXCSR_SET(x) _mm_setcsr(x)
+#define MOE_MXCSR_GET()   _mm_getcsr()
+#define MOE_MXCSR_SET(x)  _mm_setcsr(x)
 #else
 #define MOE_MXCSR_DEFAULT 0u
-#define MOE_MXCSR_GET() 0u
-#define MOE_MXCSR_SET(x) ((void)(x))
+#define MOE_MXCSR_GET()   0u
+#define MOE_MXCSR_SET(x)  ((void)(x))
 #endif
 
 typedef struct moe__rounding {
@@ -38,5 +38,20 @@ static inline void moe__rounding_restore(const moe__rounding *host)
     fesetenv(&host->env);
     MOE_MXCSR_SET(host->mxcsr);
 }
+
+/* A statement in the default environment, and the same for `return call;`. */
+#define MOE_ROUNDED(statement)                                                                               \
+    do {                                                                                                     \
+        moe__rounding host_;                                                                                 \
+        moe__rounding_default(&host_);                                                                       \
+        statement;                                                                                           \
+        moe__rounding_restore(&host_);                                                                       \
+    } while (0)
+#define MOE_RETURN_ROUNDED(call)                                                                             \
+    do {                                                                                                     \
+        int status_;                                                                                         \
+        MOE_ROUNDED(status_ = (call));                                                                       \
+        return status_;                                                                                      \
+    } while (0)
 
 #endif

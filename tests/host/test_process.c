@@ -302,6 +302,56 @@ static void floating_point_stays_the_hosts(void **state)
     moe_model_release(m);
 }
 
+/* A whole use of the library, from opening to a token and a statistic: `bits` bytes of results. */
+static size_t use_floats(uint8_t *bits, const char *rule)
+{
+    const float *x;
+    size_t n;
+    moe_model *m = open_model(WORK_MODEL, 0);
+    moe_session *s = session_on(m, 2);
+    moe_router *all;
+    moe_sampler *p = NULL;
+    moe_token top[8], picked[20];
+    float logprob[8];
+    assert_ok(moe_session_router(s, MOE_ALL_LAYERS, &all));
+    assert_ok(moe_router_set_named(all, rule));
+    assert_ok(moe_session_eval(s, id, N));
+    assert_ok(moe_session_logits(s, 0, &x, &n));
+    memcpy(bits, x, n * sizeof *x);
+    n *= sizeof *x;
+    assert_ok(moe_session_logprobs(s, 0, 8, top, logprob));
+    memcpy(bits + n, logprob, sizeof logprob);
+    n += sizeof logprob;
+    assert_ok(moe_sampler_create(&p, NULL));
+    assert_ok(moe_sampler_add_named(p, "temp:t=1.3;top-p:p=0.9;dist"));
+    for (int i = 0; i < 20; i++) assert_ok(moe_sampler_pick(p, s, 0, &picked[i]));
+    memcpy(bits + n, picked, sizeof picked);
+    n += sizeof picked;
+    moe_sampler_free(p);
+    moe_session_free(s);
+    moe_model_release(m);
+    return n;
+}
+
+/* Not even what is computed on the host's own thread depends on how the host rounds. */
+static void rounding_changes_no_result(void **state)
+{
+    (void)state;
+    static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    static const char *const rules[] = {"topk:k=2", "expertchoice:c=2"};
+    static uint8_t want[1 << 20], got[1 << 20];
+    for (int r = 0; r < 2; r++)
+        for (int i = 0; i < 4; i++) {
+            fesetround(modes[i]);
+            const size_t n = use_floats(got, rules[r]);
+            const int mode = fegetround();
+            fesetround(FE_TONEAREST);
+            assert_int_equal(mode, modes[i]);
+            if (i == 0) memcpy(want, got, n);
+            assert_memory_equal(got, want, n);
+        }
+}
+
 /* ---- locale ---- */
 
 typedef struct text {
@@ -384,6 +434,7 @@ int main(void)
         cmocka_unit_test(signals_and_output_stay_the_hosts),
         cmocka_unit_test(handlers_run_on_the_hosts_threads),
         cmocka_unit_test(floating_point_stays_the_hosts),
+        cmocka_unit_test(rounding_changes_no_result),
         cmocka_unit_test(the_locale_does_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #include <xmmintrin.h>
 #endif
 #ifndef _WIN32
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
@@ -25,9 +26,9 @@
 #include "base/parallel_impl.h"
 #include "base/status.h"
 
-#define MAX_N 8u
+#define MAX_N    8u
 #define N_ROUNDS 300u
-#define N_RUNS 1000u
+#define N_RUNS   1000u
 #define N_CHUNKS 1000u
 
 static moe__allocator heap;
@@ -40,7 +41,12 @@ static int setup(void **state)
 
 /* ---- an executor as a host would write it: threads made for each run */
 
-typedef struct job { moe__thread thread; void (*task)(void *arg, uint32_t i); void *arg; uint32_t i; } job;
+typedef struct job {
+    moe__thread thread;
+    void (*task)(void *arg, uint32_t i);
+    void *arg;
+    uint32_t i;
+} job;
 
 static void job_main(void *p)
 {
@@ -62,13 +68,19 @@ static int host_run(uint32_t n, void (*task)(void *arg, uint32_t i), void *arg, 
 
 static int refuse(uint32_t n, void (*task)(void *arg, uint32_t i), void *arg, void *user)
 {
-    (void)n; (void)task; (void)arg; (void)user;
+    (void)n;
+    (void)task;
+    (void)arg;
+    (void)user;
     return -77;
 }
 
 static int run_none(uint32_t n, void (*task)(void *arg, uint32_t i), void *arg, void *user)
 {
-    (void)n; (void)task; (void)arg; (void)user;
+    (void)n;
+    (void)task;
+    (void)arg;
+    (void)user;
     return 0;
 }
 
@@ -266,7 +278,10 @@ static void test_executor_faults(void **state)
 
 /* ---- memory */
 
-typedef struct tally { size_t n, n_blocks; int refuse; } tally;
+typedef struct tally {
+    size_t n, n_blocks;
+    int refuse;
+} tally;
 
 static void *tally_alloc(size_t n, size_t align, void *user)
 {
@@ -323,10 +338,7 @@ static void test_cpu_count(void **state)
     moe__team_free(t);
 }
 
-static void read_rounding(moe__member *m, void *arg)
-{
-    ((int *)arg)[m->index] = fegetround();
-}
+static void read_rounding(moe__member *m, void *arg) { ((int *)arg)[m->index] = fegetround(); }
 
 /* Members compute in the default environment; the host's comes back. */
 static void test_float_environment(void **state)
@@ -400,6 +412,29 @@ static void test_nested(void **state)
 }
 #endif
 
+#ifndef _WIN32
+static void note_mask(void *mask) { pthread_sigmask(SIG_SETMASK, NULL, mask); }
+
+/* Signals for the process go to the host's threads, faults of a thread to whoever handles them. */
+static void test_signal_mask(void **state)
+{
+    (void)state;
+    static const int host[] = {SIGINT, SIGTERM, SIGUSR1, SIGALRM, SIGCHLD},
+                     own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    moe__thread t;
+    sigset_t mask, before, after;
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    assert_int_equal(moe__thread_start(&t, note_mask, &mask), 0);
+    moe__thread_join(&t);
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    for (size_t i = 0; i < sizeof host / sizeof host[0]; i++) {
+        assert_true(sigismember(&mask, host[i]));
+        assert_int_equal(sigismember(&after, host[i]), sigismember(&before, host[i]));
+    }
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) assert_false(sigismember(&mask, own[i]));
+}
+#endif
+
 #if !defined(_WIN32) && !defined(__SANITIZE_THREAD__)
 /*
  * The child has none of the parent's threads: it gets a status instead of waiting for ever, and may make a
@@ -442,9 +477,13 @@ static void test_fork(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes), cmocka_unit_test(test_stragglers),
-        cmocka_unit_test(test_many_runs), cmocka_unit_test(test_changing_members),
-        cmocka_unit_test(test_executor), cmocka_unit_test(test_executor_faults), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_stragglers),
+        cmocka_unit_test(test_many_runs),
+        cmocka_unit_test(test_changing_members),
+        cmocka_unit_test(test_executor),
+        cmocka_unit_test(test_executor_faults),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_cpu_count),
         cmocka_unit_test(test_float_environment),
 #if defined(__x86_64__)
@@ -452,6 +491,9 @@ int main(void)
 #endif
 #ifdef _OPENMP
         cmocka_unit_test(test_nested),
+#endif
+#ifndef _WIN32
+        cmocka_unit_test(test_signal_mask),
 #endif
 #if !defined(_WIN32) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(test_fork),
