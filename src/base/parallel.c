@@ -218,11 +218,9 @@ static size_t team_size(uint32_t n)
            (size_t)3 * n * sizeof(moe__chunks);
 }
 
-static uint32_t wanted(uint32_t n_threads)
-{
-    const uint32_t n = n_threads ? n_threads : moe__cpu_count();
-    return n < MOE_TEAM_MAX ? n : MOE_TEAM_MAX;
-}
+static uint32_t at_most(uint32_t n) { return n < MOE_TEAM_MAX ? n : MOE_TEAM_MAX; }
+
+static uint32_t wanted(uint32_t n_threads) { return at_most(n_threads ? n_threads : moe__cpu_count()); }
 
 uint32_t moe__team_members(uint32_t n_threads, int executor)
 {
@@ -231,10 +229,10 @@ uint32_t moe__team_members(uint32_t n_threads, int executor)
 
 size_t moe__team_bytes(uint32_t n_threads) { return MOE_BLOCK_BYTES(team_size(wanted(n_threads))); }
 
-static int sync_init(moe__team *t)
+static int sync_init(moe__team *t, uint32_t n_cpus)
 {
     /* Spinning only helps when the others can run meanwhile. */
-    const int may_spin = !t->executor.run || t->n <= moe__cpu_count();
+    const int may_spin = !t->executor.run || t->n <= n_cpus;
     if (gate_init(&t->barrier.gate, may_spin) < 0) goto none;
     if (gate_init(&t->done.gate, may_spin) < 0) goto barrier;
     if (gate_init(&t->start, may_spin) < 0) goto done;
@@ -270,15 +268,17 @@ static int team_create(moe__team **out, const moe__allocator *a, uint32_t n_thre
         return MOE_FAIL(INVALID, "%u threads asked for, the most is %u", (unsigned)n_threads, MOE_TEAM_MAX);
     moe__team *t;
     int st;
-    MOE_TRY(moe__alloc(a, (void **)&t, team_size(wanted(n_threads)), "thread team"));
-    t->share = (moe__chunks *)(void *)&t->worker[wanted(n_threads) - 1];
+    const uint32_t n_cpus = moe__cpu_count(); /* asked once: it may change at any time */
+    const uint32_t n = n_threads ? n_threads : at_most(n_cpus);
+    MOE_TRY(moe__alloc(a, (void **)&t, team_size(n), "thread team"));
+    t->share = (moe__chunks *)(void *)&t->worker[n - 1];
     t->alloc = *a;
     t->executor = copy;
     t->low = low;
     t->process = moe__os_process_id();
-    t->n = moe__team_members(n_threads, copy.run != NULL);
-    MOE_TRY_GOTO(sync_init(t), no_sync);
-    t->n_most = copy.run || t->n <= moe__cpu_count() ? t->n : moe__cpu_count();
+    t->n = moe__team_members(n, copy.run != NULL);
+    MOE_TRY_GOTO(sync_init(t, n_cpus), no_sync);
+    t->n_most = copy.run || t->n <= n_cpus ? t->n : n_cpus;
     t->n_now = t->n_most;
     t->retry_ns = 0;
     t->pause_ns = PAUSE_MIN_NS / 2;

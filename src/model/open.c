@@ -107,7 +107,7 @@ int moe__model_open(moe_model **out, moe__file *file, const moe__allocator *a, c
     m->alloc = *a;
     m->file = file;
     m->flags = o->flags;
-    m->load_threads = o->n_threads ? (uint32_t)o->n_threads : moe__cpu_count();
+    m->load_threads = moe__team_members((uint32_t)o->n_threads, 0);
     atomic_init(&m->refs, 1);
     int loaded = moe__logger_init(&m->log, o->logger);
     if (loaded == MOE_OK) loaded = load(m, o);
