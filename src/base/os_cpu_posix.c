@@ -7,6 +7,8 @@
  */
 #ifdef __linux__
 #define _GNU_SOURCE /* sched_getaffinity, syscall */
+#elif defined(__APPLE__)
+#define _DARWIN_C_SOURCE /* _SC_NPROCESSORS_ONLN */
 #endif
 #include "base/os_thread.h"
 

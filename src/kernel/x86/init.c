@@ -50,7 +50,9 @@ void moe__kernels_init_avx512(moe__kernels *k)
     MOE_FLOAT_KERNELS(SET, avx512)
     MOE_INT_KERNELS(SET, avx512)
 }
+#endif
 
+#ifdef MOE_HAVE_AVX512VNNI
 void moe__kernels_init_avx512vnni(moe__kernels *k) { MOE_INT_KERNELS(SET, avx512vnni) }
 #endif
 
