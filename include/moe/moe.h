@@ -910,8 +910,9 @@ MOE_API int moe_model_get_memory(const moe_model *m, const moe_session_options *
  * @param out receives the session, NULL on failure; freed with moe_session_free()
  * @param m model; the session retains it
  * @param o options, or NULL for defaults
- * @return #MOE_OK; #MOE_E_INVALID (names the option), #MOE_E_VERSION (options), #MOE_E_NOMEM, #MOE_E_FULL
- *         (the system refuses threads), #MOE_E_STATE for a model opened with #MOE_OPEN_METADATA_ONLY
+ * @return #MOE_OK; #MOE_E_INVALID (names the option), #MOE_E_UNSUPPORTED (a KV type that the model's heads do not
+ *         divide into), #MOE_E_VERSION (options), #MOE_E_NOMEM, #MOE_E_FULL (the system refuses threads),
+ *         #MOE_E_STATE for a model opened with #MOE_OPEN_METADATA_ONLY
  * @since 0.1.0
  */
 MOE_API MOE_NODISCARD int moe_session_create(moe_session **out, moe_model *m, const moe_session_options *o);
@@ -1080,7 +1081,8 @@ MOE_API int moe_session_seq_remove(moe_session *s, moe_seq q, moe_pos first, siz
  */
 MOE_API int moe_session_seq_tokens(const moe_session *s, moe_seq q, moe_token *dst, size_t cap, size_t *n);
 /**
- * Writes the session's sequences and last results: versioned, checksummed (docs/formats/session.md).
+ * Writes the session's sequences and last results: versioned, checksummed (docs/formats/session.md). What sequences
+ * share is written for each of them, so a session full of shared prefixes may not have room for all it saved.
  * @param s session
  * @param fn receives the bytes in order, in pieces
  * @param user handed to fn

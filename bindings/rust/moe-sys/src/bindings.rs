@@ -2848,7 +2848,7 @@ extern "C" {
     /// - `m`: model; the session retains it
     /// - `o`: options, or NULL for defaults
     ///
-    /// Returns [`MOE_OK`]; [`MOE_E_INVALID`] (names the option), [`MOE_E_VERSION`] (options), [`MOE_E_NOMEM`], [`MOE_E_FULL`] (the system refuses threads), [`MOE_E_STATE`] for a model opened with [`MOE_OPEN_METADATA_ONLY`]
+    /// Returns [`MOE_OK`]; [`MOE_E_INVALID`] (names the option), [`MOE_E_UNSUPPORTED`] (a KV type that the model's heads do not divide into), [`MOE_E_VERSION`] (options), [`MOE_E_NOMEM`], [`MOE_E_FULL`] (the system refuses threads), [`MOE_E_STATE`] for a model opened with [`MOE_OPEN_METADATA_ONLY`]
     ///
     /// Since 0.1.0.
     #[must_use]
@@ -3035,7 +3035,7 @@ extern "C" {
         cap: usize,
         n: *mut usize,
     ) -> c_int;
-    /// Writes the session's sequences and last results: versioned, checksummed (docs/formats/session.md).
+    /// Writes the session's sequences and last results: versioned, checksummed (docs/formats/session.md). What sequences share is written for each of them, so a session full of shared prefixes may not have room for all it saved.
     ///
     /// - `s`: session
     /// - `fn`: receives the bytes in order, in pieces
