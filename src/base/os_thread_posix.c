@@ -24,6 +24,22 @@ static void *thread_main(void *p)
     return NULL;
 }
 
+/* With as much stack as kernels take (120 KiB those of AMX) and more, also where the default is 128 KiB
+ * (musl). */
+static int start_thread(moe__thread *t)
+{
+    enum { STACK_MIN = 512 * 1024 };
+    pthread_attr_t attr;
+    size_t stack;
+    int err = pthread_attr_init(&attr);
+    if (err != 0) return err;
+    err = pthread_attr_getstacksize(&attr, &stack);
+    if (err == 0 && stack < STACK_MIN) err = pthread_attr_setstacksize(&attr, STACK_MIN);
+    if (err == 0) err = pthread_create(&t->t, &attr, thread_main, t);
+    pthread_attr_destroy(&attr);
+    return err;
+}
+
 int moe__thread_start(moe__thread *t, void (*main)(void *arg), void *arg)
 {
     t->main = main;
@@ -36,7 +52,7 @@ int moe__thread_start(moe__thread *t, void (*main)(void *arg), void *arg)
     sigfillset(&all);
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) sigdelset(&all, own[i]);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    const int err = pthread_create(&t->t, NULL, thread_main, t);
+    const int err = start_thread(t);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return err == 0 ? 0 : -1;
 }
