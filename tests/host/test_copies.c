@@ -173,7 +173,7 @@ static void copies_side_by_side(void **state)
     dlclose(handle[1]);
     dlclose(handle[0]);
     assert_true(work(&c[0].lib, 2) == want); /* the one that is left */
-    print_message("%d copies\n", n);
+    print_message("# %d copies\n", n);
 }
 
 int main(int argc, char **argv)
