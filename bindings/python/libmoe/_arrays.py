@@ -49,13 +49,17 @@ def use_numpy(yes: bool) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- numbers in
-def given(values: Any, kind: Any, what: str = "values") -> tuple[Any, int]:
-    """(ctypes array, length) of numbers that a caller gave. A contiguous NumPy array of the right type is not copied.
+def given(values: Any, kind: Any, what: str = "values", copy: bool = False) -> tuple[Any, int]:
+    """(ctypes array, length) of numbers that a caller gave. A contiguous NumPy array of the right type is not copied,
+    unless told: for numbers that C checks once and reads again, while a callback or a thread may write them.
 
     Raises TypeError for what is no sequence of such numbers, OverflowError for integers out of range."""
     code = _CODES[kind]
     np = sys.modules.get("numpy")
     if np is not None and isinstance(values, np.ndarray):
+        guard = getattr(values, "_guard", None)
+        if guard is not None:
+            guard.check()
         dtype = np.dtype(code)
         if not np.can_cast(values.dtype, dtype, "same_kind") and not (dtype.kind in "iu" and values.dtype.kind in "iub"):
             raise TypeError(f"{what}: an array of {values.dtype} is no array of {dtype}")
@@ -63,12 +67,13 @@ def given(values: Any, kind: Any, what: str = "values") -> tuple[Any, int]:
             limits = np.iinfo(dtype)
             if values.min() < limits.min or values.max() > limits.max:
                 raise OverflowError(f"{what}: a value does not fit {dtype}")
-        whole = np.ascontiguousarray(values, dtype=dtype)
+        whole = np.array(values, dtype=dtype, order="C") if copy else np.ascontiguousarray(values, dtype=dtype)
         given_ = (kind * whole.size).from_address(whole.ctypes.data if whole.size else 0)
         given_._keep = whole
         return given_, int(whole.size)
-    if isinstance(values, C.Array) and getattr(values, "_type_", None) is kind:
-        return values, len(values)
+    ours = isinstance(values, C.Array) and getattr(values, "_type_", None) is kind
+    if ours:
+        return (kind * len(values)).from_buffer_copy(values) if copy else values, len(values)
     if isinstance(values, View):
         values._guard.check()
         values = values._memory
@@ -197,6 +202,13 @@ def view(address: Any, shape: tuple[int, ...], kind: Any, guard: Guard, owner: A
     made.flags.writeable = writable
     made._guard = guard
     return made
+
+
+def copied(address: int, n: int, kind: Any) -> Any:
+    """A ctypes array of its own with n numbers from an address."""
+    space = (kind * n)()
+    C.memmove(space, address, C.sizeof(space))
+    return space
 
 
 def pointer(p: Any) -> int:

@@ -10,7 +10,7 @@ import threading
 from typing import Any, BinaryIO, Callable, Optional, Union
 
 from . import _declarations as d
-from ._library import RAISED, guarded, pending, text, unraisable
+from ._library import RAISED, fitting, guarded, pending, text, unraisable
 
 #: progress(stage, done, total): stage is "load", "prefill", "warm-up" or "quantize"; False stops (AbortedError)
 Progress = Callable[[str, int, int], Union[bool, None]]
@@ -56,7 +56,7 @@ class Allocator:
         self.used = 0
         self.peak = 0
         self.n_blocks = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # taken again where Python's collector runs inside and frees something of ours
         if sys.platform == "win32":
             libc = C.CDLL("msvcrt")
             self._alloc, self._free = libc._aligned_malloc, libc._aligned_free
@@ -129,18 +129,22 @@ def _write_all(stream: BinaryIO, data: bytes) -> None:
         raise OSError(f"{done} of {len(data)} bytes were written")
 
 
+def _read_all(stream: BinaryIO, to: int, n: int) -> None:
+    """n bytes from where a stream stands; a raw one may give them in parts."""
+    at = 0
+    while at < n:
+        part = stream.read(n - at)
+        if not part:
+            raise EOFError(f"the stream ended {n - at} bytes early")
+        if len(part) > n - at:
+            raise OSError(f"{n - at} bytes were asked for, the stream gave {len(part)}")
+        C.memmove(to + at, part, len(part))
+        at += len(part)
+
+
 def reader(stream: BinaryIO) -> Any:
     def read(data: int, n: int, _user: Any) -> int:
-        def body() -> None:
-            at = 0
-            while at < n:
-                part = stream.read(n - at)
-                if not part:
-                    raise EOFError(f"the stream ended {n - at} bytes early")
-                C.memmove(data + at, part, len(part))
-                at += len(part)
-
-        return guarded(body)
+        return guarded(lambda: _read_all(stream, data, n))
 
     return d.moe_read_fn(read)
 
@@ -191,12 +195,12 @@ class File:
 
     def _read_at(self, _f: Any, off: int, dst: int, n: int) -> int:
         def body() -> None:
-            if self._stream is None:
-                part = bytes(self._view[off : off + n])
-            else:
+            if self._stream is not None:
                 with self._lock:
                     self._stream.seek(off)
-                    part = self._stream.read(n)
+                    _read_all(self._stream, dst, n)
+                return
+            part = bytes(self._view[off : off + n])
             if len(part) != n:
                 raise EOFError(f"{n} bytes at {off}: only {len(part)} are there")
             C.memmove(dst, part, n)
@@ -254,9 +258,10 @@ def session_options(*, n_ctx: int = 0, n_seq_max: int = 0, n_batch_max: int = 0,
             raise ValueError(f"a KV cache is F32, F16, BF16, Q8_0 or Q4_0, not {kind!r}")
     flags = (d.MOE_SESSION_KEEP_PARTIAL * keep_partial | d.MOE_SESSION_EXACT_ACT * exact_activations
              | d.MOE_SESSION_KEEP_ROUTES * keep_routes)
-    options = d.moe_session_options(flags=flags, n_ctx=n_ctx, n_seq_max=n_seq_max, n_batch_max=n_batch_max,
-                                    n_output_max=n_output_max, n_threads=threads, kv_type_k=kinds[kv_type_k],
-                                    kv_type_v=kinds[kv_type_v])
+    options = d.moe_session_options(
+        flags=flags, n_ctx=fitting(n_ctx, "n_ctx"), n_seq_max=fitting(n_seq_max, "n_seq_max"),
+        n_batch_max=fitting(n_batch_max, "n_batch_max"), n_output_max=fitting(n_output_max, "n_output_max"), n_threads=threads,
+        kv_type_k=kinds[kv_type_k], kv_type_v=kinds[kv_type_v])
     keep: dict[str, Any] = {}
     if executor is not None:
         keep["executor"] = executor_hook(executor)

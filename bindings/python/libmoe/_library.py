@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import ctypes as C
 import ctypes.util
+import operator
 import os
 import pathlib
 import sys
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from . import _declarations as d
-from ._errors import BY_STATUS, ClosedError, Error, StateError
+from ._errors import BY_STATUS, ClosedError, Error, RangeError, StateError
+
+T = TypeVar("T")
 
 #: What a callback returns when it has raised; the exception waits in `pending`.
 RAISED = -9001
@@ -190,6 +193,34 @@ def path_bytes(path: str | os.PathLike[str]) -> bytes:
     return os.fspath(path).encode("utf-8")
 
 
+#: the largest place that fitting() lets through: of layers, experts and classes, without C's word for all or none; of
+#: sequences, positions and tokens; of rows and elements
+U32, I32, U64 = 0xFFFFFFFE, 0x7FFFFFFF, 0xFFFFFFFFFFFFFFFF
+
+
+def fitting(value: Any, what: str, most: int = U32, least: int = 0) -> int:
+    """An integer that goes to C as it is: ctypes would cut off what does not fit, and -1 may mean all."""
+    found = operator.index(value)
+    if not least <= found <= most:
+        raise RangeError(f"{what} {found}: expected {least} to {most}", d.MOE_E_RANGE)
+    return found
+
+
+def count(value: Any, what: str) -> int:
+    """How many of something are asked for. ValueError for less than none, which C would take for very many."""
+    found = operator.index(value)
+    if found < 0:
+        raise ValueError(f"{found} {what} cannot be asked for")
+    return found
+
+
+def expect(kind: type[T], value: Any) -> T:
+    """value, if it is of that class: C cannot see what a pointer points to."""
+    if not isinstance(value, kind):
+        raise TypeError(f"expected a {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
 class Turn:
     """Whose turn it is with an object: a lock that never waits and that its owner may take again. `take` and `give` are
     atomic by themselves, and cheap, for code that runs once per token; it must set and clear `owner` in between."""
@@ -293,11 +324,17 @@ class Object:
         """function(handle, *arguments), a status: raises if it fails."""
         self._enter()
         try:
-            status = function(self._handle.address, *arguments)
+            handle = self._handle  # kept to the end: a callback may close the object on which C is running
+            status = function(handle.address, *arguments)
             if status < 0 or pending.error is not None:
                 raise failure(status)
         finally:
             self._lock.release()
+
+    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """function(handle, *arguments), which cannot fail. For what any thread may ask: it does not wait its turn."""
+        handle = self._handle
+        return function(handle.address, *arguments)
 
     def _text(self, function: Callable[..., int], *arguments: Any) -> str:
         """A text output (dst, cap, &len): asks again with more room if it must."""

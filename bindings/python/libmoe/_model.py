@@ -8,10 +8,10 @@ from typing import Any, BinaryIO, Iterator, Mapping, Optional, Sequence, Union
 
 from . import _declarations as d
 from ._arrays import Ints, given, room
-from ._errors import BufferError, NotFoundError
+from ._errors import BufferError, NotFoundError, RangeError
 from ._hooks import Allocator, File, Logger, Progress, model_options, session_options
 from ._info import LayerInfo, Memory, ModelInfo, TensorInfo, told
-from ._library import CLOSED, Handle, Object, check, failure, lib, path_bytes, pending, text
+from ._library import CLOSED, I32, U64, Handle, Object, check, count, expect, failure, fitting, lib, path_bytes, pending, text
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -53,7 +53,7 @@ class Tokenizer(Shared):
         return made
 
     def __len__(self) -> int:
-        return int(lib.moe_tokenizer_size(self._handle.address))
+        return int(self._ask(lib.moe_tokenizer_size))
 
     def encode(self, text: Union[str, bytes], *, bos: bool = False, special: bool = False) -> list[int]:
         """Tokens of a text. `bos` puts the begin-of-text token first if the model asks for it; `special` turns text
@@ -92,12 +92,15 @@ class Tokenizer(Shared):
     def piece(self, id: int) -> bytes:
         """The bytes of one token (special tokens: their name). RangeError past the end."""
         piece, n = C.c_char_p(), C.c_size_t()
-        self._call(lib.moe_tokenizer_piece, id, C.byref(piece), C.byref(n))
-        return C.string_at(C.cast(piece, C.c_void_p), n.value) if n.value else b""
+        handle = self._handle  # the bytes are the tokenizer's
+        self._call(lib.moe_tokenizer_piece, fitting(id, "token", I32), C.byref(piece), C.byref(n))
+        found = C.string_at(C.cast(piece, C.c_void_p), n.value) if n.value else b""
+        del handle
+        return found
 
     def attr(self, id: int) -> int:
         """MOE_ATTR_* bits of a token; 0 out of range."""
-        return int(lib.moe_tokenizer_attr(self._handle.address, id))
+        return int(self._ask(lib.moe_tokenizer_attr, id if 0 <= id <= I32 else d.MOE_TOKEN_NONE))
 
     def is_end(self, id: int) -> bool:
         """Whether a generation should stop at this token."""
@@ -118,7 +121,7 @@ class Tokenizer(Shared):
                  "pad": d.MOE_TOKEN_PAD, "newline": d.MOE_TOKEN_NEWLINE}
         if which not in names:
             raise ValueError(f"no special token is called {which!r}: {', '.join(names)}")
-        found = int(lib.moe_tokenizer_special(self._handle.address, names[which]))
+        found = int(self._ask(lib.moe_tokenizer_special, names[which]))
         return None if found == d.MOE_TOKEN_NONE else found
 
     def find(self, piece: Union[str, bytes]) -> Optional[int]:
@@ -134,7 +137,7 @@ class Tokenizer(Shared):
     @property
     def chat_name(self) -> Optional[str]:
         """Name of the recognised chat template; None if there is none or it is not known."""
-        name = lib.moe_tokenizer_chat_name(self._handle.address)
+        name = self._ask(lib.moe_tokenizer_chat_name)
         return text(name) if name else None
 
     def chat(self, messages: Sequence[Union[tuple[str, str], Mapping[str, str]]], *, add_assistant: bool = True) -> str:
@@ -153,7 +156,8 @@ class Tokenizer(Shared):
     def first_difference(self, other: Tokenizer) -> Optional[int]:
         """The first token that differs between two vocabularies; None if none does."""
         first = C.c_int32()
-        same = lib.moe_tokenizer_same(self._handle.address, other._handle.address, C.byref(first))
+        theirs = expect(Tokenizer, other)._handle
+        same = self._ask(lib.moe_tokenizer_same, theirs.address, C.byref(first))
         return None if same else first.value
 
 
@@ -173,7 +177,8 @@ class TokenStream:
     def feed(self, id: int) -> str:
         """The whole characters that one more token completes; "" while it is not one yet."""
         state, n = self._refs
-        status = lib.moe_tokenizer_stream(self._tokenizer._handle.address, state, id, self._room, self._cap, n)
+        handle = self._tokenizer._handle
+        status = lib.moe_tokenizer_stream(handle.address, state, fitting(id, "token", I32, -1), self._room, self._cap, n)
         if status < 0:
             if status != d.MOE_E_BUFFER:
                 raise failure(status)
@@ -195,7 +200,7 @@ class Metadata(Mapping[str, Any]):
         self._model = model
 
     def __len__(self) -> int:
-        return int(lib.moe_model_meta_count(self._model._handle.address))
+        return int(self._model._ask(lib.moe_model_meta_count))
 
     def __iter__(self) -> Iterator[str]:
         for i in range(len(self)):
@@ -216,8 +221,11 @@ class Metadata(Mapping[str, Any]):
     def element(self, key: str, j: int) -> Any:
         """One element of an array."""
         meta = d.moe_meta()
-        self._model._call(lib.moe_model_meta_elem, key.encode(), j, C.byref(meta))
-        return _meta_value(meta)
+        handle = self._model._handle  # texts are the model's
+        self._model._call(lib.moe_model_meta_elem, key.encode(), fitting(j, "element", U64), C.byref(meta))
+        value = _meta_value(meta)
+        del handle
+        return value
 
 
 def _meta_value(meta: d.moe_meta) -> Any:
@@ -273,7 +281,8 @@ class Model(Shared):
 
     def share(self) -> Model:
         """A second object for the same model: it lives on when this one is closed. Costs nothing."""
-        return Model._of(self._handle.address, self._handle)
+        handle = self._handle
+        return Model._of(handle.address, handle)
 
     @property
     def info(self) -> ModelInfo:
@@ -288,7 +297,7 @@ class Model(Shared):
     def layer(self, layer: int) -> LayerInfo:
         """What one layer is. RangeError past the end."""
         out = d.moe_layer_info()
-        self._call(lib.moe_model_get_layer, layer, C.byref(out))
+        self._call(lib.moe_model_get_layer, fitting(layer, "layer"), C.byref(out))
         return told(LayerInfo, out)
 
     def route(self, layer: int) -> Any:
@@ -296,7 +305,7 @@ class Model(Shared):
         from ._routing import RouteSpec
 
         out = d.moe_route_spec()
-        self._call(lib.moe_model_get_route, layer, C.byref(out))
+        self._call(lib.moe_model_get_route, fitting(layer, "layer"), C.byref(out))
         return RouteSpec._from(out)
 
     @property
@@ -313,7 +322,7 @@ class Model(Shared):
 
     @property
     def n_tensors(self) -> int:
-        return int(lib.moe_model_tensor_count(self._handle.address))
+        return int(self._ask(lib.moe_model_tensor_count))
 
     def tensor(self, which: Union[int, str]) -> TensorInfo:
         """A tensor of the file by place or name. RangeError, NotFoundError."""
@@ -322,7 +331,7 @@ class Model(Shared):
             self._call(lib.moe_model_tensor_find, which.encode(), C.byref(place))
             which = place.value
         out = d.moe_tensor_info()
-        self._call(lib.moe_model_tensor_at, which, C.byref(out))
+        self._call(lib.moe_model_tensor_at, fitting(which, "tensor", U64), C.byref(out))
         shape = tuple(out.dim[i] for i in reversed(range(out.n_dims)))
         return TensorInfo(which, text(out.name), text(lib.moe_type_name(out.type)), shape, out.bytes)
 
@@ -331,14 +340,18 @@ class Model(Shared):
             yield self.tensor(i)
 
     def read_tensor(self, which: Union[int, str], first: int = 0, n: Optional[int] = None) -> Any:
-        """Elements of a tensor as f32 (a copy): all of it in its shape, or n from `first` on, flat."""
+        """Elements of a tensor as f32 (a copy): all of it in its shape, or n from `first` on, flat. RangeError if it has
+        fewer."""
         info = self.tensor(which)
         total = 1
         for size in info.shape:
             total *= size
-        count = total - first if n is None else n
-        space, result = room(info.shape if first == 0 and n is None else (max(count, 0),), C.c_float)
-        self._call(lib.moe_model_tensor_read, info.index, first, count, space)
+        first = fitting(first, "element", U64)
+        n_read = max(total - first, 0) if n is None else count(n, "elements")
+        if n_read > total:  # not even room for so many
+            raise RangeError(f"tensor {info.name}: {n_read} elements, it has {total}", d.MOE_E_RANGE)
+        space, result = room(info.shape if first == 0 and n is None else (n_read,), C.c_float)
+        self._call(lib.moe_model_tensor_read, info.index, first, n_read, space)
         return result
 
     def memory(self, **options: Any) -> Memory:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import ctypes as C
+import contextlib
 import dataclasses
 import itertools
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, Union
 
 from . import _declarations as d
-from ._arrays import Floats, Guard, Ints, given, numpy_or_none, pointer, room, view
+from ._arrays import Floats, Guard, Ints, copied, given, numpy_or_none, pointer, room, view
 from ._errors import NotFoundError
 from ._info import ExpertInfo, RouterInfo, ShapeInfo, told
-from ._library import Handle, check, failure, guarded, lib, pending, text, unraisable
+from ._library import I32, Handle, check, expect, failure, fitting, guarded, lib, pending, text, unraisable
 from ._model import Model, Shared
 
 if TYPE_CHECKING:
     from ._session import Session
 
 ALL = d.MOE_ALL_LAYERS
+#: the largest values of members, which ctypes would cut off
+_LIMITS = {C.c_uint32: 0xFFFFFFFF, C.c_uint64: 0xFFFFFFFFFFFFFFFF}
 
 #: what an expert may do, by name: Router.use, Expert.use
 USES = {"free": d.MOE_USE_FREE, "ban": d.MOE_USE_BAN, "ban-scored": d.MOE_USE_BAN_SCORED, "drop": d.MOE_USE_DROP,
@@ -83,7 +87,13 @@ class RouteSpec:
         return cls(**values, ids=struct.ids[: struct.n_ids] if struct.ids else None)
 
     def _struct(self) -> tuple[d.moe_route_spec, Any]:
+        kinds: dict[str, Any] = {field[0]: field[1] for field in d.moe_route_spec._fields_}
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "ids"}
+        for name, value in values.items():
+            if kinds[name] in _LIMITS:
+                values[name] = fitting(value, name, _LIMITS[kinds[name]])
+            elif kinds[name] is C.c_int32:
+                values[name] = fitting(value, name, I32, -I32)
         struct = d.moe_route_spec(**values)
         ids = None
         if self.ids is not None:
@@ -98,14 +108,17 @@ class RouteSpec:
         n_experts = max(n - self.n_null, 0)
         cap = max(n_experts, self.top_k, 1)
         expert, weight, found = (C.c_uint32 * cap)(), (C.c_float * cap)(), C.c_size_t()
-        check(lib.moe_route_row(C.byref(struct), row, n_experts, token, pos, expert, weight, C.byref(found)))
+        check(lib.moe_route_row(C.byref(struct), row, n_experts, fitting(token, "token", I32, -I32),
+                                fitting(pos, "position", I32, -I32), expert, weight, C.byref(found)))
         del ids
         return expert[: found.value], weight[: found.value]
 
     def find_null_bias(self, logits: Any, target: float) -> tuple[float, float]:
         """The null_bias with which rows of logits [n_rows][n_experts] use `target` real experts on average (AdaMoE),
-        and the average reached."""
+        and the average reached. ValueError for rows of different lengths."""
         rows = [list(r) for r in logits]
+        if any(len(row) != len(rows[0]) for row in rows):
+            raise ValueError(f"rows of different lengths: {sorted({len(row) for row in rows})}")
         flat, _ = given([x for r in rows for x in r], C.c_float, "logits")
         struct, ids = self._struct()
         bias, reached = C.c_float(), C.c_double()
@@ -139,11 +152,12 @@ def measure_shape(*, dim: int, dim_ff_expert: int, n_experts: int, top_k: int, d
 
 # ---------------------------------------------------------------------------------------------- what callbacks see
 class _Window:
-    """Members of a C struct, with pointers as guarded views; made when asked for."""
+    """Members of a C struct, with pointers as guarded views; made when asked for. `owner` is whose memory they show: it
+    stays as long as an array made from them. Without one they are copies, in memory of Python's."""
 
     __slots__ = ("_struct", "_guard", "_owner")
 
-    def __init__(self, struct: Any, guard: Guard, owner: Any) -> None:
+    def __init__(self, struct: Any, guard: Guard, owner: Optional[Handle]) -> None:
         self._struct, self._guard, self._owner = struct, guard, owner
 
     def _number(self, name: str) -> int:
@@ -152,7 +166,17 @@ class _Window:
 
     def _view(self, name: str, shape: tuple[int, ...], kind: Any, writable: bool = False) -> Any:
         self._guard.check()
-        return view(pointer(getattr(self._struct, name)), shape, kind, self._guard, self._owner, writable)
+        address = pointer(getattr(self._struct, name))
+        if self._owner is not None or not address:
+            return view(address, shape, kind, self._guard, self._owner, writable)
+        space = self._copy(name, address, shape, kind)
+        return view(C.addressof(space), shape, kind, self._guard, space, writable)
+
+    def _copy(self, name: str, address: int, shape: tuple[int, ...], kind: Any) -> Any:
+        n = 1
+        for size in shape:
+            n *= size
+        return copied(address, n, kind)
 
     @property
     def layer(self) -> int:
@@ -278,9 +302,21 @@ class RouteInput(_Window):
 
 
 class ExpertCall(_Window):
-    """Rows for an expert written in Python. Views, valid during the call."""
+    """Rows for an expert written in Python. Valid during the call; copies, since the library's rows go when the last
+    function in an expert's place goes. What was written to `y` goes back when the function returns."""
 
-    __slots__ = ()
+    __slots__ = ("_y",)
+
+    def __init__(self, struct: Any, guard: Guard, owner: Optional[Handle]) -> None:
+        super().__init__(struct, guard, owner)
+        self._y: Any = None
+
+    def _copy(self, name: str, address: int, shape: tuple[int, ...], kind: Any) -> Any:
+        if name != "y":
+            return super()._copy(name, address, shape, kind)
+        if self._y is None:  # one for all who ask, so that each sees what the others wrote
+            self._y = super()._copy(name, address, shape, kind)
+        return self._y
 
     @property
     def index(self) -> int:
@@ -321,15 +357,18 @@ class LayerEvent(_Window):
         return self._view("hidden", (self.n_rows, self.dim), C.c_float, True)
 
 
-def windowed(window: type[_Window], function: Callable[[Any], Any], finish: Callable[[Any, Any], None] | None = None) -> Any:
-    """A C callback (const struct *, void *user) around a Python function of one window: False stops."""
+def windowed(window: type[_Window], function: Callable[[Any], Any], session: Optional[Handle] = None,
+             finish: Optional[Callable[[Any, Any], None]] = None) -> Any:
+    """A C callback (const struct *, void *user) around a Python function of one window: False stops. What it sees is the
+    memory of a session, or copied without one."""
+    owner = weakref.ref(session) if session is not None else None  # weakly: the session keeps the callback
 
     def call(p: Any, _user: Any) -> int:
         guard = Guard()
         stop = [0]
 
         def body() -> None:
-            seen = window(p[0], guard, None)
+            seen = window(p[0], guard, owner() if owner is not None else None)
             answer = function(seen)
             if finish is not None:
                 finish(seen, answer)
@@ -402,9 +441,27 @@ class _User:
         _users[self.number] = self
 
 
+class _Making(threading.local):
+    """The session for which this thread has policies made: it owns what they will see."""
+
+    session: Optional[weakref.ref[Handle]] = None
+
+
 _numbers = itertools.count(1)
 _users: weakref.WeakValueDictionary[int, _User] = weakref.WeakValueDictionary()
-_states: dict[int, Policy] = {}
+_states: dict[int, tuple[Policy, Optional[weakref.ref[Handle]]]] = {}
+_making = _Making()
+
+
+@contextlib.contextmanager
+def policies_of(session: Handle) -> Iterator[None]:
+    """Policies that C has made inside the block are this session's."""
+    before = _making.session
+    _making.session = weakref.ref(session)
+    try:
+        yield
+    finally:
+        _making.session = before
 
 
 def _create(out: Any, info: Any, user: int) -> int:
@@ -415,7 +472,7 @@ def _create(out: Any, info: Any, user: int) -> int:
         if not isinstance(made, Policy):
             raise TypeError(f"for_router() gave {type(made).__name__}, not a Policy")
         state = next(_numbers)
-        _states[state] = made
+        _states[state] = made, _making.session
         out[0] = state
 
     return guarded(body)
@@ -451,8 +508,9 @@ def _route(state: int, rows: Any, out: Any) -> int:
     guard = Guard()
 
     def body() -> None:
-        seen = RouteInput(rows[0], guard, None)
-        _write_rows(out[0], rows[0].n_rows, _states[state].route(seen))
+        policy, session = _states[state]
+        seen = RouteInput(rows[0], guard, session() if session is not None else None)
+        _write_rows(out[0], rows[0].n_rows, policy.route(seen))
 
     try:
         return guarded(body)
@@ -462,7 +520,7 @@ def _route(state: int, rows: Any, out: Any) -> int:
 
 def _told(name: str) -> Callable[..., None]:
     def call(state: int, *arguments: int) -> None:
-        guarded(lambda: getattr(_states[state], name)(*arguments))
+        guarded(lambda: getattr(_states[state][0], name)(*arguments))
 
     return call
 
@@ -485,7 +543,7 @@ class Weights(Shared):
 
     def __init__(self, model: Model, gate: Any, up: Any, down: Any, *, types: Optional[dict[str, str]] = None,
                  copy: bool = True) -> None:
-        info = model.info
+        info = expect(Model, model).info
         struct = d.moe_expert_weights(flags=0 if copy else d.MOE_WEIGHTS_BORROW, dim=info.dim, dim_ff=info.dim_ff_expert)
         keep: dict[str, Any] = {}
         for name, values in (("gate", gate), ("up", up), ("down", down)):
@@ -548,7 +606,7 @@ class _Part:
         session = self._session
         session._enter()
         try:
-            session._touch()
+            handle = session._touch()  # kept to the end: a callback may close the session
             status = function(self._address, *arguments)
             if status < 0 or pending.error is not None:
                 raise failure(status)
@@ -629,9 +687,10 @@ class Router(_Part):
             return
         user = _User(policy if isinstance(policy, Policy) else _FunctionPolicy(policy))
         flags = (d.MOE_POLICY_WEIGHTS * weights | d.MOE_POLICY_HIDDEN * hidden | d.MOE_POLICY_BATCH_COUPLED * batch_coupled)
-        struct = d.moe_policy(name=name.encode(), flags=flags, max_k=max_k, **_TABLE)
+        struct = d.moe_policy(name=name.encode(), flags=flags, max_k=fitting(max_k, "max_k"), **_TABLE)
+        with policies_of(self._session._handle):
+            self._call(lib.moe_router_set_policy, C.byref(struct), user.number)
         self._session._retain(("policy", self.layer), user)
-        self._call(lib.moe_router_set_policy, C.byref(struct), user.number)
 
     def reset(self) -> None:
         """Back to the model's own routing: recipe, steering, limits, overrides, experts."""
@@ -675,10 +734,10 @@ class Router(_Part):
     def limit(self, ids: Optional[Ints], *, seq: int = d.MOE_ALL_SEQS) -> None:
         """Limits a sequence (or all) to some experts; None: no limit."""
         if ids is None:
-            self._call(lib.moe_router_set_limit, seq, None, 0)
+            self._call(lib.moe_router_set_limit, fitting(seq, "sequence", I32, -1), None, 0)
         else:
             row, n = given(ids, C.c_uint32, "ids")
-            self._call(lib.moe_router_set_limit, seq, row, n)
+            self._call(lib.moe_router_set_limit, fitting(seq, "sequence", I32, -1), row, n)
 
     def override(self, row: Floats, *, kind: str = "logits", seq: int = d.MOE_ALL_SEQS, first: int = 0,
                  last: int = -1) -> None:
@@ -688,8 +747,9 @@ class Router(_Part):
         if n != self.n_experts:
             raise ValueError(f"an override row has {self.n_experts} numbers, not {n}")
         kinds = {"logits": d.MOE_OVERRIDE_LOGITS, "scores": d.MOE_OVERRIDE_SCORES}
-        struct = d.moe_route_override(kind=number(kinds, kind, "override"), seq=seq, first=first, last=last,
-                                      row=C.cast(values, C.POINTER(C.c_float)))
+        struct = d.moe_route_override(
+            kind=number(kinds, kind, "override"), seq=fitting(seq, "sequence", I32, -1), first=fitting(first, "position", I32),
+            last=fitting(last, "position", I32, -1), row=C.cast(values, C.POINTER(C.c_float)))
         self._call(lib.moe_router_add_override, C.byref(struct))
 
     def clear_overrides(self) -> None:
@@ -700,23 +760,26 @@ class Router(_Part):
     @property
     def last(self) -> RouteView:
         """The routing of the rows computed last (session made with keep_routes=True). Views, valid until the next eval."""
-        out = d.moe_route_view()
-        self._call(lib.moe_router_last, C.byref(out))
-        return RouteView(out, self._session._results_guard(), self._session._handle)
+        session, out = self._session, d.moe_route_view()
+        with session._held() as handle:
+            self._call(lib.moe_router_last, C.byref(out))
+            return RouteView(out, session._results_guard(), handle)
 
     def route(self, hidden: Any) -> RouteView:
         """Routes rows [n_rows][dim] of the program's own (the router's input, after the norm), as at positions 0 and up of
         sequence 0. Views, valid until the next call on this session."""
         flat, n_rows = _rows(hidden, self._session.model.info.dim)
-        out = d.moe_route_view()
-        self._call(lib.moe_router_route, flat, n_rows, C.byref(out))
-        return RouteView(out, self._session._routed_guard(), self._session._handle)
+        session, out = self._session, d.moe_route_view()
+        with session._held() as handle:
+            self._call(lib.moe_router_route, flat, n_rows, C.byref(out))
+            session._handle.address  # raises: a policy closed it
+            return RouteView(out, session._routed_guard(), handle)
 
     # -- experts
     def expert(self, index: int) -> Expert:
         """The expert of that number. RangeError past the end."""
         out = C.c_void_p()
-        self._call(lib.moe_router_expert, index, C.byref(out))
+        self._call(lib.moe_router_expert, fitting(index, "expert"), C.byref(out))
         return Expert(self._session, out.value or 0, self.layer, index)
 
     @property
@@ -739,6 +802,8 @@ def _rows(values: Any, width: int) -> tuple[Any, int]:
     shape = getattr(values, "shape", None)
     if shape is None or np is None:
         if len(values) and not isinstance(values[0], (int, float)):
+            if any(len(row) != width for row in values):
+                raise ValueError(f"expected rows of {width} numbers, found {sorted({len(row) for row in values})}")
             values = [x for row in values for x in row]
     elif len(shape) > 2 or shape[-1] != width:
         raise ValueError(f"expected rows of {width} numbers, found an array of shape {tuple(shape)}")
@@ -820,7 +885,7 @@ class Expert(_Part):
             self._call(lib.moe_expert_replace, handle.address)
             self._session._retain(key, handle if handle.keep else None)
         elif callable(weights):
-            hook = d.moe_expert_fn(windowed(ExpertCall, weights, _fill_expert))
+            hook = d.moe_expert_fn(windowed(ExpertCall, weights, finish=_fill_expert))
             self._call(lib.moe_expert_replace_fn, hook, None)
             self._session._retain(key, hook)
         else:
@@ -828,7 +893,7 @@ class Expert(_Part):
 
     def redirect(self, index: int, layer: Optional[int] = None) -> None:
         """Has it use another expert's own weights; of its own layer if none is told."""
-        self._call(lib.moe_expert_redirect, ALL if layer is None else layer, index)
+        self._call(lib.moe_expert_redirect, ALL if layer is None else fitting(layer, "layer"), fitting(index, "expert"))
 
     def restore(self) -> None:
         """Has it use its own weights again. Uses and numbers stay."""
@@ -849,6 +914,8 @@ class Expert(_Part):
 
 def _fill_expert(call: Any, answer: Any) -> None:
     if answer is None:
+        if call._y is not None:
+            C.memmove(pointer(call._struct.y), call._y, C.sizeof(call._y))
         return
     flat, n_rows = _rows(answer, call.dim)
     if n_rows != call.n_rows:

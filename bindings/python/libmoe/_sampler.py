@@ -6,9 +6,10 @@ import ctypes as C
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _declarations as d
-from ._arrays import Floats, Guard, Ints, given, pointer, view
+from ._arrays import Floats, Guard, Ints, copied, given, pointer, view
+from ._errors import StateError
 from ._hooks import Allocator
-from ._library import CLOSED, Handle, Object, check, guarded, lib
+from ._library import CLOSED, I32, U64, Handle, Object, check, expect, fitting, guarded, lib
 
 if TYPE_CHECKING:
     from ._session import Session
@@ -23,12 +24,17 @@ KINDS = {name[len("MOE_SAMPLE_"):].lower().replace("_", "-"): getattr(d, name) f
 
 class Candidates:
     """Candidates on their way through the chain: `ids` and `logits` are writable views of `n` numbers, `picked` is the
-    index of the chosen one, or -1. A custom stage may edit, reorder and shrink (n >= 1) them; valid during the call."""
+    index of the chosen one, or -1. A custom stage may edit, reorder and shrink (n >= 1) them; valid during the call.
 
-    __slots__ = ("_c", "_guard", "_owner")
+    The numbers are copies, made when first asked for, which go back when the stage returns: the sampler's own move when it
+    is given more of them."""
 
-    def __init__(self, c: Any, guard: Guard, owner: Any) -> None:
-        self._c, self._guard, self._owner = c, guard, owner
+    __slots__ = ("_c", "_guard", "_ids", "_logits")
+
+    def __init__(self, c: Any, guard: Guard) -> None:
+        self._c, self._guard = c, guard
+        self._ids: Any = None
+        self._logits: Any = None
 
     def _checked(self) -> Any:
         self._guard.check()
@@ -50,12 +56,21 @@ class Candidates:
     @property
     def ids(self) -> Any:
         c = self._checked()
-        return view(pointer(c.id), (c.n,), C.c_int32, self._guard, self._owner, True)
+        if self._ids is None:
+            self._ids = copied(pointer(c.id), c.n, C.c_int32)
+        return view(C.addressof(self._ids), (c.n,), C.c_int32, self._guard, self._ids, True)
 
     @property
     def logits(self) -> Any:
         c = self._checked()
-        return view(pointer(c.logit), (c.n,), C.c_float, self._guard, self._owner, True)
+        if self._logits is None:
+            self._logits = copied(pointer(c.logit), c.n, C.c_float)
+        return view(C.addressof(self._logits), (c.n,), C.c_float, self._guard, self._logits, True)
+
+    def _give_back(self) -> None:
+        for target, numbers in ((self._c.id, self._ids), (self._c.logit, self._logits)):
+            if numbers is not None:
+                C.memmove(pointer(target), numbers, 4 * self._c.n)
 
     @property
     def picked(self) -> int:
@@ -129,9 +144,14 @@ class Sampler(Object):
         def apply(c: Any, _user: Any) -> int:
             guard = Guard()
             answer: list[Any] = []
+
+            def body() -> None:
+                seen = Candidates(c[0], guard)
+                answer.append(stage(seen))
+                seen._give_back()
+
             try:
-                return guarded(lambda: answer.append(stage(Candidates(c[0], guard, None)))) or (
-                    1 if answer[0] is False else 0)
+                return guarded(body) or (1 if answer[0] is False else 0)
             finally:
                 guard.end("the stage has returned")
 
@@ -164,7 +184,17 @@ class Sampler(Object):
 
     def accept(self, id: int) -> None:
         """Tells the chain that a token was taken."""
-        self._call(lib.moe_sampler_accept, id)
+        self._call(lib.moe_sampler_accept, fitting(id, "token", I32))
+
+    def _work(self, function: Callable[..., int], *arguments: Any) -> None:
+        """A call that runs the chain. A stage cannot make it: it would take the candidates from under the first."""
+        self._enter()
+        try:
+            if self._lock.depth:
+                raise StateError("this Sampler is at work: a stage of it cannot have it pick", d.MOE_E_STATE)
+            self._call(function, *arguments)
+        finally:
+            self._lock.release()
 
     def apply(self, ids: Ints, logits: Floats) -> tuple[list[int], list[float], int]:
         """Runs the chain over candidates: (ids left, their logits, index of the chosen one or -1)."""
@@ -173,7 +203,7 @@ class Sampler(Object):
         if n != n_logits:
             raise ValueError(f"{n} ids, but {n_logits} logits")
         c = d.moe_candidates(n=n, id=C.cast(id_row, C.POINTER(C.c_int32)), logit=C.cast(logit_row, C.POINTER(C.c_float)))
-        self._call(lib.moe_sampler_apply, C.byref(c))
+        self._work(lib.moe_sampler_apply, C.byref(c))
         return id_row[: c.n], logit_row[: c.n], c.picked
 
     def pick(self, logits: Union[Floats, "Session"], row: int = 0) -> int:
@@ -182,14 +212,13 @@ class Sampler(Object):
         NumericError if no logit is finite, RangeError if there are fewer rows."""
         out = C.c_int32()
         if isinstance(logits, Object):
-            logits._enter()
-            try:
-                self._call(lib.moe_sampler_pick, logits._handle.address, row, C.byref(out))
-            finally:
-                logits._lock.release()
+            from ._session import Session
+
+            with expect(Session, logits)._held() as handle:
+                self._work(lib.moe_sampler_pick, handle.address, fitting(row, "row", U64), C.byref(out))
         else:
             values, n = given(logits, C.c_float, "logits")
-            self._call(lib.moe_sampler_pick_logits, values, n, C.byref(out))
+            self._work(lib.moe_sampler_pick_logits, values, n, C.byref(out))
         return out.value
 
 

@@ -11,13 +11,16 @@ from typing import Any, BinaryIO, Callable, Iterable, Iterator, Mapping, Optiona
 
 from . import _declarations as d
 from ._arrays import Floats, Guard, Ints, given, room, view
-from ._errors import AbortedError, FullError
+from ._errors import AbortedError, Error, FullError, RangeError, StateError
 from ._hooks import reader, session_options, writer
 from ._info import SessionInfo, Stats, told
-from ._library import Handle, Object, check, failure, lib, main_thread, path_bytes, pending, raised
+from ._library import (
+    CLOSED, I32, U64, Handle, Object, Turn, check, count, expect, failure, fitting, lib, main_thread, path_bytes, pending,
+    raised)
 from ._model import Model, Path, TokenStream
-from ._routing import ALL, PLACES, LayerEvent, Router, RouteView, number, windowed
+from ._routing import ALL, PLACES, LayerEvent, Router, RouteView, number, policies_of, windowed
 from ._sampler import DEFAULT_SAMPLER, Sampler
+from ._study import Profile, Trace
 
 #: An eval in the main thread is done in slices of this many nanoseconds, so that Ctrl-C and other signals are served.
 SLICE_NS = 20_000_000
@@ -79,7 +82,7 @@ class Session(Object):
     One thread at a time (a second one gets StateError); interrupt() may be called from any. Raises InvalidError,
     OutOfMemoryError, FullError (threads), StateError (a model without weights)."""
 
-    __slots__ = ("_model", "_results", "_routed", "_sliced")
+    __slots__ = ("_model", "_results", "_routed", "_sliced", "_gathers")
 
     def __init__(self, model: Model, **options: Any) -> None:
         if not isinstance(model, Model):
@@ -93,6 +96,7 @@ class Session(Object):
         self._results: Optional[Guard] = None
         self._routed: Optional[Guard] = None
         self._sliced = model.info.n_active > SLICE_PARAMS
+        self._gathers: dict[str, Turn] = {}  # of the Profile and the Trace that evals write to
 
     # -- housekeeping
     def close(self) -> None:
@@ -112,12 +116,25 @@ class Session(Object):
             self._routed.end(reason)
             self._routed = None
 
-    def _touch(self) -> int:
-        """The address, for a call that is no eval: results stay, routed rows go."""
+    def _touch(self) -> Handle:
+        """The open handle, for a call that is no eval: results stay, routed rows go."""
         if self._routed is not None:
             self._routed.end("another call was made on the session")
             self._routed = None
-        return self._handle.address
+        handle = self._handle
+        handle.address  # raises: closed
+        return handle
+
+    def _gather(self) -> list[Turn]:
+        """Takes what an eval writes to from all other threads; to be released. The session's own turn is taken."""
+        taken: list[Turn] = []
+        for name, turn in self._gathers.items():
+            if not turn.acquire():
+                for one in taken:
+                    one.release()
+                raise StateError(f"the {name} of this session is in use by another thread", d.MOE_E_STATE)
+            taken.append(turn)
+        return taken
 
     def _call(self, function: Callable[..., int], *arguments: Any) -> None:
         self._enter()
@@ -138,6 +155,8 @@ class Session(Object):
 
     def _retain(self, key: Any, what: Any) -> None:
         """Keeps what C refers to until the session is gone or the place is taken by something else."""
+        if self._handle is CLOSED:  # by a callback: C needs it no longer
+            return
         keep = self._handle.keep
         if what is None:
             keep.pop(key, None)
@@ -181,7 +200,7 @@ class Session(Object):
         want: [n] of WANT_LOGITS | WANT_HIDDEN; without it the logits of each sequence's last token.
         Ctrl-C interrupts (KeyboardInterrupt, and the session is as before). Raises RangeError, FullError,
         AbortedError, NumericError, PolicyError, CallbackError, StateError, and what a callback raised."""
-        ids, n = given(tokens, C.c_int32, "tokens")
+        ids, n = given(tokens, C.c_int32, "tokens", copy=True)
         batch = d.moe_batch(n_tokens=n, token=C.cast(ids, C.POINTER(C.c_int32)))
         parts = [ids]
         if not isinstance(seq, int) or seq != 0:
@@ -201,7 +220,7 @@ class Session(Object):
 
     @staticmethod
     def _column(name: str, values: Any, n: int, kind: Any) -> Any:
-        row, length = given(values, kind, name)
+        row, length = given(values, kind, name, copy=True)
         if length != n:
             raise ValueError(f"{n} tokens, but {length} entries of {name}")
         return row
@@ -209,54 +228,80 @@ class Session(Object):
     def _run(self, batch: d.moe_batch, pointer: Any, n: int) -> None:
         """Evaluates a batch; the lock is held. In the main thread long ones are sliced: signals come through."""
         handle = self._handle
-        self._end_views("the session has evaluated again")
-        if (n > 1 or self._sliced) and main_thread():
-            self._run_sliced(handle.address, pointer, SLICE_NS)
-        elif n == 1 and not batch.seq and not batch.pos and not batch.want:
-            status = lib.moe_session_eval(handle.address, batch.token, 1)
-            if status < 0 or pending.error is not None:
-                raise failure(status)
-        else:
-            status = lib.moe_session_eval_batch(handle.address, pointer)
-            if status < 0 or pending.error is not None:
-                raise failure(status)
+        handle.address  # raises: closed
+        gathers = self._gather()
+        try:
+            self._end_views("the session has evaluated again")
+            if (n > 1 or self._sliced) and main_thread():
+                self._run_sliced(handle.address, pointer, SLICE_NS)
+            elif n == 1 and not batch.seq and not batch.pos and not batch.want:
+                status = lib.moe_session_eval(handle.address, batch.token, 1)
+                if status < 0 or pending.error is not None:
+                    raise failure(status)
+            else:
+                status = lib.moe_session_eval_batch(handle.address, pointer)
+                if status < 0 or pending.error is not None:
+                    raise failure(status)
+        finally:
+            for turn in gathers:
+                turn.release()
 
     def _run_sliced(self, address: int, pointer: Any, slice_ns: int) -> None:
-        more = C.c_int(1)
+        more = C.c_int(1)  # there is an eval of ours to cancel, also where a signal comes right behind the beginning
         try:
-            check(lib.moe_session_eval_begin(address, pointer))
+            try:
+                check(lib.moe_session_eval_begin(address, pointer))
+            except Error:  # refused: what waits to go on, if something does, is somebody else's
+                more.value = 0
+                raise
             while more.value:
                 check(lib.moe_session_eval_slice(address, slice_ns, C.byref(more)))
         except BaseException:
-            lib.moe_session_eval_cancel(address)  # a failed eval has nothing to cancel: refused, and fine
+            if more.value:
+                lib.moe_session_eval_cancel(address)
             raise
 
     def eval_slices(self, tokens: Ints, *, ms: float = 2.0, seq: int = 0) -> Iterator[None]:
         """Evaluates in slices of about `ms` milliseconds, for a main loop: `for _ in session.eval_slices(tokens):` does a
         slice before each turn. Leaving the loop early cancels: the session is as before."""
-        ids, n = given(tokens, C.c_int32, "tokens")
-        rows = (C.c_int32 * n)(*([seq] * n))
+        ids, n = given(tokens, C.c_int32, "tokens", copy=True)
+        rows = (C.c_int32 * n)(*([fitting(seq, "sequence", I32)] * n))
         batch = d.moe_batch(n_tokens=n, token=C.cast(ids, C.POINTER(C.c_int32)), seq=C.cast(rows, C.POINTER(C.c_int32)))
         more = C.c_int(1)
-        self._end_views("the session has evaluated again")
-        self._call(lib.moe_session_eval_begin, C.byref(batch))
+        slice_ns = fitting(int(ms * 1e6), "nanoseconds", U64)
         try:
+            try:
+                self._end_views("the session has evaluated again")
+                self._call(lib.moe_session_eval_begin, C.byref(batch))
+            except Error:
+                more.value = 0
+                raise
             while True:
-                self._call(lib.moe_session_eval_slice, int(ms * 1e6), C.byref(more))
+                self._enter()
+                try:
+                    gathers = self._gather()
+                    try:
+                        self._call(lib.moe_session_eval_slice, slice_ns, C.byref(more))
+                    finally:
+                        for turn in gathers:
+                            turn.release()
+                finally:
+                    self._lock.release()
                 if not more.value:
                     return
                 yield
         finally:
             if more.value and not self.closed:
-                lib.moe_session_eval_cancel(self._handle.address)
+                self._ask(lib.moe_session_eval_cancel)
             del rows, ids
 
     def _row(self, function: Any, row: int) -> Any:
         out, n = C.POINTER(C.c_float)(), C.c_size_t()
         self._enter()
         try:
-            check(function(self._touch(), row, C.byref(out), C.byref(n)))
-            return view(C.cast(out, C.c_void_p).value, (n.value,), C.c_float, self._results_guard(), self._handle)
+            handle = self._touch()
+            check(function(handle.address, fitting(row, "row", U64), C.byref(out), C.byref(n)))
+            return view(C.cast(out, C.c_void_p).value, (n.value,), C.c_float, self._results_guard(), handle)
         finally:
             self._lock.release()
 
@@ -270,15 +315,18 @@ class Session(Object):
         return self._row(lib.moe_session_hidden, row)
 
     def logprobs(self, k: int = 10, row: int = 0) -> list[tuple[int, float]]:
-        """The k most probable tokens of a row with their natural-log probabilities, best first."""
+        """The k most probable tokens of a row with their natural-log probabilities, best first. ValueError for k < 0."""
+        k = count(k, "tokens")
+        if k > self.model.info.n_vocab:  # not even room for so many
+            raise RangeError(f"{k} tokens: the vocabulary has {self.model.info.n_vocab}", d.MOE_E_RANGE)
         ids, values = (C.c_int32 * max(k, 1))(), (C.c_float * max(k, 1))()
-        self._call(lib.moe_session_logprobs, row, k, ids, values)
+        self._call(lib.moe_session_logprobs, fitting(row, "row", U64), k, ids, values)
         return list(zip(ids[:k], values[:k]))
 
     def logprob(self, token: int, row: int = 0) -> float:
         """Natural-log probability of one token in a row."""
         out = C.c_float()
-        self._call(lib.moe_session_logprob, row, token, C.byref(out))
+        self._call(lib.moe_session_logprob, fitting(row, "row", U64), fitting(token, "token", I32), C.byref(out))
         return out.value
 
     def warm_up(self) -> None:
@@ -288,10 +336,11 @@ class Session(Object):
     # -- sequences
     def length(self, seq: int = 0) -> int:
         """Tokens in a sequence; 0 for one out of range."""
-        return int(lib.moe_session_seq_len(self._handle.address, seq))
+        return int(self._ask(lib.moe_session_seq_len, seq if 0 <= seq <= I32 else -1))
 
     def tokens(self, seq: int = 0) -> list[int]:
         """Tokens of a sequence as evaluated."""
+        seq = fitting(seq, "sequence", I32)
         n = C.c_size_t(self.length(seq))
         ids = (C.c_int32 * max(n.value, 1))()
         self._call(lib.moe_session_seq_tokens, seq, ids, len(ids), C.byref(n))
@@ -299,25 +348,25 @@ class Session(Object):
 
     def copy(self, source: int, target: int) -> None:
         """Makes `target` a copy of `source`; costs next to nothing."""
-        self._call(lib.moe_session_seq_copy, source, target)
+        self._call(lib.moe_session_seq_copy, fitting(source, "sequence", I32), fitting(target, "sequence", I32))
 
     def truncate(self, keep: int, seq: int = 0) -> None:
         """Keeps the first tokens of a sequence; 0 empties it. RangeError if it has fewer."""
-        self._call(lib.moe_session_seq_truncate, seq, keep)
+        self._call(lib.moe_session_seq_truncate, fitting(seq, "sequence", I32), fitting(keep, "position", I32))
 
     def remove(self, first: int, n: int, seq: int = 0) -> None:
         """Takes n tokens out of a sequence; those behind move down, with what they had seen of the removed ones. For
         a context that is full. RangeError if it has not all of them, FullError if shared pages cannot be copied."""
-        if n < 0:
-            raise ValueError(f"{n} tokens cannot be taken out")
-        self._call(lib.moe_session_seq_remove, seq, first, n)
+        self._call(lib.moe_session_seq_remove, fitting(seq, "sequence", I32), fitting(first, "position", I32),
+                   fitting(count(n, "tokens"), "tokens", U64))
 
     def reset(self) -> None:
         """Empties all sequences; results are gone. Routing stays."""
         self._enter()
         try:
+            handle = self._handle  # kept to the end: a policy may close the session
             self._end_views("the session was reset")
-            lib.moe_session_reset(self._handle.address)
+            lib.moe_session_reset(handle.address)
             check(0)
         finally:
             self._lock.release()
@@ -344,6 +393,7 @@ class Session(Object):
 
     def save_seq(self, to: Union[Path, BinaryIO], seq: int = 0) -> None:
         """Writes one sequence to a file (which appears when whole) or a binary stream."""
+        seq = fitting(seq, "sequence", I32)
         if isinstance(to, (str, os.PathLike)):
             self._call(lib.moe_session_seq_save_file, seq, path_bytes(to))
         else:
@@ -352,6 +402,7 @@ class Session(Object):
     def load_seq(self, source: Union[Path, BinaryIO], seq: int = 0) -> None:
         """Replaces one sequence by a saved one, of this or another session of the model; others and the results
         stay. Raises as load() does, StateError for a whole session's file."""
+        seq = fitting(seq, "sequence", I32)
         if isinstance(source, (str, os.PathLike)):
             self._call(lib.moe_session_seq_load_file, seq, path_bytes(source))
         else:
@@ -376,6 +427,7 @@ class Session(Object):
 
         Yields text of whole characters. The token of a piece is evaluated after the piece was taken, so a loop
         that is left early leaves it out of the sequence."""
+        seq = fitting(seq, "sequence", I32)
         tokens = self._prompt(prompt, seq, voice, special)
         chain = self._sampler(sampler, seed)
         return self._pieces(tokens, chain, chain is not sampler, max_tokens, seq, tuple(stop))
@@ -412,16 +464,20 @@ class Session(Object):
         turn, handle, callbacks, ident = self._lock, self._handle, raised, get_ident
         take, give, end = turn.take, turn.give, d.MOE_ATTR_END
         simple = own and not self._sliced
+        nothing: list[Turn] = []
         while True:
             try:
                 take()
             except IndexError:
                 raise self._busy() from None
+            gathers = nothing
             try:
                 turn.owner = ident()
                 if self._handle is not handle or self._results is not None or self._routed is not None:
                     self._handle.address  # raises: closed
                     self._end_views("the session has evaluated again")
+                if self._gathers:
+                    gathers = self._gather()
                 status = call(one, two, three) if simple else step.make(self, chain)
                 if status < 0 or callbacks.ever:
                     step.failed(status)
@@ -430,6 +486,8 @@ class Session(Object):
                     break
                 raise
             finally:
+                for other in gathers:
+                    other.release()
                 turn.owner = None
                 give(True)
             raw = step.room.value
@@ -495,6 +553,9 @@ class Session(Object):
     # -- routing
     def router(self, layer: int) -> Router:
         """The router of a layer. RangeError past the end, NotFoundError for a dense layer."""
+        return self._router(fitting(layer, "layer"))
+
+    def _router(self, layer: int) -> Router:
         out = C.c_void_p()
         self._call(lib.moe_session_router, layer, C.byref(out))
         return Router(self, out.value or 0, layer)
@@ -502,7 +563,7 @@ class Session(Object):
     @property
     def routers(self) -> Router:
         """All routers at once: setters reach every MoE layer."""
-        return self.router(ALL)
+        return self._router(ALL)
 
     @property
     def moe_layers(self) -> list[int]:
@@ -512,27 +573,29 @@ class Session(Object):
     def copy_routing(self, source: Session) -> None:
         """Makes this session's routing that of another one of the same model."""
         with contextlib.ExitStack() as both:
-            source._enter()
-            both.callback(source._lock.release)
-            self._enter()
-            both.callback(self._lock.release)
+            theirs = both.enter_context(expect(Session, source)._held())
+            ours = both.enter_context(self._held())
             self._touch()
-            taken = {k: v for k, v in source._handle.keep.items() if isinstance(k, tuple) and k[0] in ("policy", "expert")}
-            check(lib.moe_session_copy_routing(self._handle.address, source._handle.address))
-            self._handle.keep.update({(*k, "copied"): v for k, v in taken.items()})
+            taken = {k: v for k, v in theirs.keep.items() if isinstance(k, tuple) and k[0] in ("policy", "expert")}
+            with policies_of(ours):
+                check(lib.moe_session_copy_routing(ours.address, theirs.address))
+            ours.keep.update({(*k, "copied"): v for k, v in taken.items()})
 
     def observe(self, function: Optional[Callable[[RouteView], Any]]) -> None:
         """Has every MoE layer's decisions shown, per sub-batch: function(RouteView), on the thread that evaluates.
         False stops the eval (AbortedError); what it raises comes out of the eval. None ends it."""
-        hook = d.moe_session_observe_fn() if function is None else d.moe_session_observe_fn(windowed(RouteView, function))
+        hook = d.moe_session_observe_fn()
+        if function is not None:
+            hook = d.moe_session_observe_fn(windowed(RouteView, function, self._handle))
         self._call(lib.moe_session_observe, hook, None)
         self._retain("observer", hook)
+        self._gathers.pop("Trace", None)
 
     def on_layer(self, layer: Optional[int], where: str, function: Optional[Callable[[LayerEvent], Any]]) -> None:
         """Has function(LayerEvent) called at a place of a layer (None: every layer): "input", "attn", "router",
         "experts", "output". It may edit event.hidden. False stops the eval. A function of None removes it."""
-        at = ALL if layer is None else layer
-        hook = d.moe_layer_fn() if function is None else d.moe_layer_fn(windowed(LayerEvent, function))
+        at = ALL if layer is None else fitting(layer, "layer")
+        hook = d.moe_layer_fn() if function is None else d.moe_layer_fn(windowed(LayerEvent, function, self._handle))
         self._call(lib.moe_session_on_layer, at, number(PLACES, where, "place"), hook, None)
         if function is not None:
             hooks = self._handle.keep.setdefault(("hooks", where), {})
@@ -563,14 +626,19 @@ class Session(Object):
         """Replaces the steering by that of a file. On failure the session is as before."""
         self._call(lib.moe_session_load_steering_file, path_bytes(path))
 
-    def set_profile(self, profile: Any) -> None:
-        """Has the session gather into a Profile of the same model; None ends it."""
-        handle = None if profile is None else profile._handle
+    def set_profile(self, profile: Optional[Profile]) -> None:
+        """Has the session gather into a Profile of the same model; None ends it. While the session evaluates, other threads
+        cannot use the profile, and the other way round (StateError)."""
+        handle = None if profile is None else expect(Profile, profile)._handle
         self._call(lib.moe_session_set_profile, None if handle is None else handle.address)
         self._retain("profile", handle)
+        if profile is None:
+            self._gathers.pop("Profile", None)
+        else:
+            self._gathers["Profile"] = profile._lock
 
     @contextlib.contextmanager
-    def profiled(self, profile: Any) -> Iterator[Any]:
+    def profiled(self, profile: Profile) -> Iterator[Profile]:
         """`with session.profiled(Profile(model)) as p:` gathers inside the block."""
         self.set_profile(profile)
         try:
@@ -579,15 +647,17 @@ class Session(Object):
             if not self.closed:
                 self.set_profile(None)
 
-    def trace(self, trace: Any) -> None:
-        """Has every decision recorded in a Trace (it takes the observer's place); None ends it."""
+    def trace(self, trace: Optional[Trace]) -> None:
+        """Has every decision recorded in a Trace (it takes the observer's place); None ends it. While the session evaluates,
+        other threads cannot use the trace, and the other way round (StateError)."""
         if trace is None:
             self.observe(None)
             return
-        handle = trace._handle
+        handle = expect(Trace, trace)._handle
         hook = C.cast(lib.moe_trace_observe, d.moe_session_observe_fn)
         self._call(lib.moe_session_observe, hook, handle.address)
         self._retain("observer", (hook, handle))
+        self._gathers["Trace"] = trace._lock
 
     # -- figures
     @property
@@ -600,7 +670,8 @@ class Session(Object):
     def reset_stats(self) -> None:
         self._enter()
         try:
-            lib.moe_session_reset_stats(self._touch())
+            handle = self._touch()
+            lib.moe_session_reset_stats(handle.address)
         finally:
             self._lock.release()
 
@@ -610,15 +681,18 @@ class Session(Object):
         text. Give them to Sampler.pick()."""
         settings = d.moe_contrast(alpha=alpha, beta=beta, temp=temp, temp_weak=temp_weak)
         space, result = room((self.model.info.n_vocab,), C.c_float)
-        with weak._held() as other:
-            self._call(lib.moe_session_contrast, other, row, C.byref(settings), space, len(space))
+        with expect(Session, weak)._held() as other:
+            self._call(lib.moe_session_contrast, other.address, fitting(row, "row", U64), C.byref(settings), space, len(space))
         return result
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[int]:
+    def _held(self) -> Iterator[Handle]:
+        """The open handle, kept and with its turn taken."""
         self._enter()
         try:
-            yield self._handle.address
+            handle = self._handle
+            handle.address  # raises: closed
+            yield handle
         finally:
             self._lock.release()
 
@@ -666,12 +740,12 @@ def mix_sessions(sessions: Sequence[Session], weights: Optional[Floats] = None, 
     """The same for a row of logits of several sessions, of one or several models with the same vocabulary."""
     if not sessions:
         raise ValueError("no sessions")
-    space, result = room((sessions[0].model.info.n_vocab,), C.c_float)
+    space, result = room((expect(Session, sessions[0]).model.info.n_vocab,), C.c_float)
     with contextlib.ExitStack() as held:
-        addresses = [held.enter_context(s._held()) for s in sessions]
-        handles = (C.c_void_p * len(addresses))(*addresses)
-        check(lib.moe_session_mix(number(_MODES, mode, "mode"), handles, _factors(weights, len(addresses)), len(addresses),
-                                  row, space, len(space)))
+        handles = [held.enter_context(expect(Session, s)._held()) for s in sessions]
+        addresses = (C.c_void_p * len(handles))(*(handle.address for handle in handles))
+        check(lib.moe_session_mix(number(_MODES, mode, "mode"), addresses, _factors(weights, len(handles)), len(handles),
+                                  fitting(row, "row", U64), space, len(space)))
     return result
 
 

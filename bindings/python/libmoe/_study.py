@@ -6,10 +6,10 @@ import ctypes as C
 from typing import Any, NamedTuple, Optional, Sequence, Union
 
 from . import _declarations as d
-from ._arrays import Guard, Ints, given, numpy_or_none, pointer, room, view
+from ._arrays import Ints, given, numpy_or_none, pointer, room
 from ._hooks import Allocator
 from ._info import FoundExpert, ProfileInfo, RouterProfile, TraceInfo, told
-from ._library import Handle, Object, check, lib, path_bytes
+from ._library import U64, Handle, Object, check, count, expect, fitting, lib, path_bytes
 from ._model import Model, Path
 from ._routing import RouteView, number
 
@@ -20,6 +20,10 @@ RANKS = {"npmi": d.MOE_RANK_NPMI, "diff": d.MOE_RANK_DIFF, "rate": d.MOE_RANK_RA
 LEVELS = {"expert": d.MOE_SRP_EXPERT, "layer": d.MOE_SRP_LAYER, "model": d.MOE_SRP_MODEL}
 CACHES = {"lru": d.MOE_CACHE_LRU, "lfu": d.MOE_CACHE_LFU, "belady": d.MOE_CACHE_BELADY, "sch": d.MOE_CACHE_SCH}
 _NONE = 0xFFFFFFFF
+
+
+def _or_none(value: Optional[int], what: str) -> int:
+    return _NONE if value is None else fitting(value, what)
 
 
 def _finds(call: Any, n: int) -> tuple[list[FoundExpert], int]:
@@ -44,18 +48,22 @@ class Profile(Object):
     def __init__(self, model: Model, *, outputs: bool = False, pairs: bool = False, n_classes: int = 0,
                  n_tokens_max: int = 0, n_pos_max: int = 0) -> None:
         options = d.moe_profile_options(flags=d.MOE_PROFILE_OUTPUTS * outputs | d.MOE_PROFILE_PAIRS * pairs,
-                                        n_classes=n_classes, n_tokens_max=n_tokens_max, n_pos_max=n_pos_max)
+                                        n_classes=fitting(n_classes, "n_classes"),
+                                        n_tokens_max=fitting(n_tokens_max, "n_tokens_max"),
+                                        n_pos_max=fitting(n_pos_max, "n_pos_max"))
         out = C.c_void_p()
-        check(lib.moe_profile_create(C.byref(out), model._handle.address, C.byref(options)))
-        super().__init__(Handle(out.value or 0, lib.moe_profile_free, model=model._handle))
+        parent = expect(Model, model)._handle
+        check(lib.moe_profile_create(C.byref(out), parent.address, C.byref(options)))
+        super().__init__(Handle(out.value or 0, lib.moe_profile_free, model=parent))
 
     @classmethod
     def load(cls, path: Path, model: Optional[Model] = None) -> Profile:
         """Reads a profile. Without a model it cannot be given to a session."""
         out = C.c_void_p()
-        check(lib.moe_profile_load_file(C.byref(out), model._handle.address if model else None, path_bytes(path)))
+        parent = None if model is None else expect(Model, model)._handle
+        check(lib.moe_profile_load_file(C.byref(out), None if parent is None else parent.address, path_bytes(path)))
         made = cls.__new__(cls)
-        Object.__init__(made, Handle(out.value or 0, lib.moe_profile_free, model=model._handle if model else None))
+        Object.__init__(made, Handle(out.value or 0, lib.moe_profile_free, model=parent))
         return made
 
     def save(self, path: Path) -> None:
@@ -64,31 +72,32 @@ class Profile(Object):
 
     def begin(self, cls: int = 0) -> None:
         """Begins a prompt: tokens that follow are of this class."""
-        self._call(lib.moe_profile_begin, cls)
+        self._call(lib.moe_profile_begin, fitting(cls, "class"))
 
     def mark(self, ids: Ints, cls: Optional[int]) -> None:
         """Marks tokens of the vocabulary: they are of this class wherever they come. None takes marks away."""
         row, n = given(ids, C.c_int32, "ids")
-        self._call(lib.moe_profile_mark, _NONE if cls is None else cls, row, n)
+        self._call(lib.moe_profile_mark, _or_none(cls, "class"), row, n)
 
     def add(self, routing: RouteView) -> None:
         """Counts routing that comes from elsewhere: an observer's view, Router.last, Router.route()."""
-        routing._guard.check()
+        expect(RouteView, routing)._guard.check()
         self._call(lib.moe_profile_add, C.byref(routing._struct))
 
     def reset(self) -> None:
         """Forgets all counts; options and marks stay."""
         self._enter()
         try:
-            lib.moe_profile_reset(self._handle.address)
+            self._ask(lib.moe_profile_reset)
         finally:
             self._lock.release()
 
     def merge(self, other: Profile) -> None:
         """Adds the counts of another profile of the same shape and options."""
-        other._enter()
+        expect(Profile, other)._enter()
         try:
-            self._call(lib.moe_profile_merge, other._handle.address)
+            theirs = other._handle
+            self._call(lib.moe_profile_merge, theirs.address)
         finally:
             other._lock.release()
 
@@ -101,7 +110,7 @@ class Profile(Object):
     def router(self, layer: int) -> RouterProfile:
         """Statistics of one router; zeros for a dense layer. RangeError past the end."""
         out = d.moe_router_profile()
-        self._call(lib.moe_profile_router, layer, C.byref(out))
+        self._call(lib.moe_profile_router, fitting(layer, "layer"), C.byref(out))
         return told(RouterProfile, out)
 
     def read(self, what: Union[int, str], layer: int) -> Any:
@@ -117,7 +126,7 @@ class Profile(Object):
             d.MOE_PROFILE_NPMI: (c, n), d.MOE_PROFILE_DROPS: (info.n_pos_max,)}
         space, result = room(shapes.get(which, (n,)), C.c_double)
         length = C.c_size_t()
-        self._call(lib.moe_profile_read, layer, which, space, len(space), C.byref(length))
+        self._call(lib.moe_profile_read, fitting(layer, "layer"), which, space, len(space), C.byref(length))
         return result
 
     def counts(self, what: str = "count") -> Any:
@@ -135,13 +144,13 @@ class Profile(Object):
 
     def rank(self, cls: int, *, by: str = "rate", other: Optional[int] = None, n: Optional[int] = None) -> list[FoundExpert]:
         """Experts of all layers by what ties them to a class, best first: "npmi" (RICE), "diff" (MoTE), "rate". `other`
-        is the class to compare with; None: all others together."""
+        is the class to compare with; None: all others together. n: the best n, ValueError if it is negative."""
         info = self.info
         most = info.n_layers * info.n_experts
-        wanted = most if n is None else n
+        wanted = most if n is None else min(count(n, "experts"), most)
         found, _ = _finds(lambda rows, got: self._call(
-            lib.moe_profile_rank, number(RANKS, by, "measure"), cls, _NONE if other is None else other, rows,
-            min(wanted, most), got), min(wanted, most))
+            lib.moe_profile_rank, number(RANKS, by, "measure"), fitting(cls, "class"), _or_none(other, "class"), rows, wanted,
+            got), wanted)
         return found
 
     def plot(self, what: str = "count", *, ax: Any = None, share: bool = True) -> Any:
@@ -162,7 +171,7 @@ class Profile(Object):
 
 
 class TraceRow(NamedTuple):
-    """One token in one layer. expert, weight and logits are views, valid until the trace's next row or change."""
+    """One token in one layer. expert, weight and logits are copies: the trace's own rows move while it records."""
 
     request: int
     pos: int
@@ -173,22 +182,27 @@ class TraceRow(NamedTuple):
     logits: Any  #: f32 [n_experts], or None
 
 
+def _row(numbers: Any, n: int, kind: Any) -> Any:
+    space, result = room((n,), kind)
+    C.memmove(space, pointer(numbers), C.sizeof(space))
+    return result
+
+
 class Trace(Object):
     """What routers chose, token by token: `session.trace(Trace(model))`, or observe() with views. One thread at a time.
 
     Trace(model=None, *, logits=False, weights=False, allocator=None); without a model set_shape() tells the shape."""
 
-    __slots__ = ("_row",)
+    __slots__ = ()
 
     def __init__(self, model: Optional[Model] = None, *, logits: bool = False, weights: bool = False,
                  allocator: Optional[Allocator] = None) -> None:
         out = C.c_void_p()
-        check(lib.moe_trace_create(C.byref(out), model._handle.address if model else None,
+        parent = None if model is None else expect(Model, model)._handle
+        check(lib.moe_trace_create(C.byref(out), None if parent is None else parent.address,
                                    d.MOE_TRACE_LOGITS * logits | d.MOE_TRACE_WEIGHTS * weights,
                                    C.byref(allocator.struct) if allocator else None))
-        self._row: Optional[Guard] = None
-        super().__init__(Handle(out.value or 0, lib.moe_trace_free, allocator=allocator,
-                                model=model._handle if model else None))
+        super().__init__(Handle(out.value or 0, lib.moe_trace_free, allocator=allocator, model=parent))
 
     @classmethod
     def load(cls, path: Path, *, allocator: Optional[Allocator] = None) -> Trace:
@@ -196,20 +210,8 @@ class Trace(Object):
         out = C.c_void_p()
         check(lib.moe_trace_load_file(C.byref(out), path_bytes(path), C.byref(allocator.struct) if allocator else None))
         made = cls.__new__(cls)
-        made._row = None
         Object.__init__(made, Handle(out.value or 0, lib.moe_trace_free, allocator=allocator))
         return made
-
-    def _call(self, function: Any, *arguments: Any) -> None:
-        if self._row is not None:
-            self._row.end("the trace was used again")
-            self._row = None
-        super()._call(function, *arguments)
-
-    def close(self) -> None:
-        if self._row is not None:
-            self._row.end("the trace is closed")
-        super().close()
 
     def save(self, path: Path) -> None:
         """Writes it to a file that appears when whole."""
@@ -217,18 +219,19 @@ class Trace(Object):
 
     def set_shape(self, n_layers: int, n_experts: int) -> None:
         """Tells an empty trace without a model its shape."""
-        self._call(lib.moe_trace_set_shape, n_layers, n_experts)
+        self._call(lib.moe_trace_set_shape, fitting(n_layers, "n_layers"), fitting(n_experts, "n_experts"))
 
     def begin(self, request: int) -> None:
         """Begins a request: what follows belongs to it."""
-        self._call(lib.moe_trace_begin, request)
+        self._call(lib.moe_trace_begin, fitting(request, "request", _NONE))
 
     def add(self, routing: RouteView) -> None:
         """Records a layer's routing; layers must come in the order in which they run."""
-        routing._guard.check()
+        expect(RouteView, routing)._guard.check()
         self._enter()
         try:
-            check(lib.moe_trace_observe(C.byref(routing._struct), self._handle.address))
+            handle = self._handle
+            check(lib.moe_trace_observe(C.byref(routing._struct), handle.address))
         finally:
             self._lock.release()
 
@@ -247,40 +250,45 @@ class Trace(Object):
 
     def at(self, i: int, layer: int) -> TraceRow:
         """Token i in layer 0 .. n_layers-1 of the trace. RangeError past the end."""
-        n_experts = self.info.n_experts
         out = d.moe_trace_row()
-        self._call(lib.moe_trace_at, i, layer, C.byref(out))
-        guard = self._row = Guard()
-        handle = self._handle
-        return TraceRow(out.request, out.pos, out.token, out.model_layer,
-                        view(pointer(out.expert), (out.k,), C.c_uint32, guard, handle),
-                        view(pointer(out.weight), (out.k,), C.c_float, guard, handle) if out.weight else None,
-                        view(pointer(out.logits), (n_experts,), C.c_float, guard, handle) if out.logits else None)
+        self._enter()  # to the last number: what the row points to is the trace's
+        try:
+            n_experts = self.info.n_experts
+            self._call(lib.moe_trace_at, fitting(i, "token", U64), fitting(layer, "layer"), C.byref(out))
+            return TraceRow(out.request, out.pos, out.token, out.model_layer, _row(out.expert, out.k, C.c_uint32),
+                            _row(out.weight, out.k, C.c_float) if out.weight else None,
+                            _row(out.logits, n_experts, C.c_float) if out.logits else None)
+        finally:
+            self._lock.release()
 
     def experts(self) -> list[list[list[int]]]:
         """Experts of every token and layer: [n_tokens][n_layers][k]."""
-        info = self.info
         out = d.moe_trace_row()
         whole = []
-        for i in range(info.n_tokens):
-            layers = []
-            for layer in range(info.n_layers):
-                self._call(lib.moe_trace_at, i, layer, C.byref(out))
-                layers.append(out.expert[: out.k])
-            whole.append(layers)
+        self._enter()
+        try:
+            info = self.info
+            for i in range(info.n_tokens):
+                layers = []
+                for layer in range(info.n_layers):
+                    self._call(lib.moe_trace_at, i, layer, C.byref(out))
+                    layers.append(out.expert[: out.k])
+                whole.append(layers)
+        finally:
+            self._lock.release()
         return whole
 
     def reuse(self, layer: Optional[int] = None) -> float:
         """Share of a token's experts that the token before it had too; None: the mean over layers."""
         out = C.c_double()
-        self._call(lib.moe_trace_reuse, _NONE if layer is None else layer, C.byref(out))
+        self._call(lib.moe_trace_reuse, _or_none(layer, "layer"), C.byref(out))
         return out.value
 
     def srp(self, window: int, *, layer: Optional[int] = None, level: str = "expert") -> tuple[float, float]:
         """Segment routing best performance (Liang et al. 2026) and the size of the set: how well the experts of
         `window` tokens in a row are told by one set. level: "expert", "layer", "model"."""
         srp, rho = C.c_double(), C.c_double()
-        self._call(lib.moe_trace_srp, _NONE if layer is None else layer, window, number(LEVELS, level, "level"),
+        self._call(lib.moe_trace_srp, _or_none(layer, "layer"), fitting(window, "window"), number(LEVELS, level, "level"),
                    C.byref(srp), C.byref(rho))
         return srp.value, rho.value
 
@@ -291,7 +299,7 @@ class Trace(Object):
         sizes, n = given(capacity, C.c_uint32, "capacity")
         space, result = room((n,), C.c_double)
         self._call(lib.moe_trace_cache, number(CACHES, policy, "cache") | d.MOE_CACHE_WARM * warm,
-                   _NONE if layer is None else layer, window, sizes, n, space)
+                   _or_none(layer, "layer"), fitting(window, "window"), sizes, n, space)
         return result
 
     def plot(self, layer: int = 0, *, ax: Any = None) -> Any:

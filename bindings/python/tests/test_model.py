@@ -306,3 +306,55 @@ def test_quantize(tmp_path: pathlib.Path) -> None:
         libmoe.quantize(DATA / "qwen3moe.gguf", target, "Q9_Z")
     with pytest.raises(libmoe.NotFoundError):
         libmoe.quantize(tmp_path / "none.gguf", target, "Q8_0")
+
+
+def test_a_stream_in_parts() -> None:
+    class Parts(io.BytesIO):
+        def read(self, n: object = -1) -> bytes:
+            assert isinstance(n, int)
+            return super().read(min(n, 1000) if n > 0 else n)
+
+    with libmoe.Model(Parts((DATA / "qwen3moe.gguf").read_bytes())) as model, model.session() as s:
+        s.eval([1, 2, 3])
+    with pytest.raises(EOFError):
+        libmoe.Model(Ends((DATA / "qwen3moe.gguf").read_bytes()))
+
+
+class Ends(io.BytesIO):
+    """Is said to be longer than it is."""
+
+    def read(self, n: object = -1) -> bytes:
+        return super().read(n) if self.tell() < 2000 else b""  # type: ignore[arg-type]
+
+
+def test_an_allocator_within_itself() -> None:
+    """The collector may run where the allocator holds its lock, and free what the allocator gave."""
+    allocator = libmoe.Allocator()
+    done = threading.Event()
+
+    def work() -> None:
+        sampler = libmoe.Sampler(allocator=allocator)
+        with allocator._lock:
+            sampler.close()
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert done.wait(20) and allocator.used == 0
+
+
+def test_numbers_that_c_cannot_take(demo: libmoe.Model) -> None:
+    tok = demo.tokenizer
+    for use in (demo.layer, demo.route, demo.tensor, tok.piece, tok.stream().feed, lambda i: demo.read_tensor(0, i),
+                lambda i: demo.metadata.element("libmoe.voices", i)):
+        for wrong in (-2, 2**64):
+            with pytest.raises(libmoe.RangeError):
+                use(wrong)
+    for use in (demo.layer, demo.route, tok.piece):
+        with pytest.raises(libmoe.RangeError):
+            use(2**32)
+    assert tok.attr(2**32 + 1) == tok.attr(-1) == 0 and tok.attr(1)
+    with pytest.raises(ValueError):
+        demo.read_tensor("output_norm.weight", 0, -1)
+    for first, n in ((257, None), (0, 2**50)):
+        with pytest.raises(libmoe.RangeError):
+            demo.read_tensor("output_norm.weight", first, n)

@@ -428,3 +428,61 @@ def test_steering_of_another_model(tiny: libmoe.Model, demo: libmoe.Model) -> No
             b.steering = a.steering
         with pytest.raises(libmoe.StateError):
             b.copy_routing(a)
+
+
+def test_numbers_that_c_cannot_take(tiny: libmoe.Model) -> None:
+    spec = libmoe.RouteSpec(score=1, select=1, weight=1, top_k=2, scale=1.0, n_null=2)
+    for ragged in ([[1.0] * 8, [1.0] * 3], [[1.0] * 3, [1.0] * 8]):
+        with pytest.raises(ValueError, match="different lengths"):
+            spec.find_null_bias(ragged, 1.0)
+    for wrong in (-1, 1 - 2**32, 2**32 + 1):
+        with pytest.raises(libmoe.RangeError):
+            libmoe.RouteSpec(score=1, select=1, weight=1, top_k=2, scale=1.0, n_null=wrong).route([1.0, 2.0, 3.0])
+    with pytest.raises(libmoe.RangeError):
+        spec.route([1.0] * 6, token=2**32)
+    with tiny.session() as s:
+        native = logits(s)
+        r, e = s.router(1), s.router(1).expert(4)
+        for use in (r.expert, lambda i: r[i], e.redirect, lambda i: e.redirect(0, layer=i),
+                    lambda i: r.set_policy(top, max_k=i), lambda i: r.override([0.0] * 8, first=i)):
+            for bad in (-1, 2**32, 2**32 + 1):
+                with pytest.raises(libmoe.RangeError):
+                    use(bad)
+        for use in (lambda i: r.limit([0], seq=i), lambda i: r.limit(None, seq=i), lambda i: r.override([0.0] * 8, seq=i),
+                    lambda i: r.override([0.0] * 8, last=i)):
+            for bad in (-2, 2**32 - 1, 2**32):
+                with pytest.raises(libmoe.RangeError):
+                    use(bad)
+        with pytest.raises(ValueError):
+            r.route([[1.0] * 40, [1.0] * 56])
+        assert logits(s) == native
+
+
+def test_rows_of_an_expert_are_copies(tiny: libmoe.Model, numbers: str) -> None:
+    with tiny.session() as s:
+        e = s.router(0).expert(0)
+        kept: list[Any] = []
+
+        def half(call: libmoe.ExpertCall) -> None:
+            x, y = call.x, call.y
+            for t in range(call.n_rows):
+                y[t] = [0.5 * v for v in x[t]]
+            assert list(call.y[0]) == list(y[0])
+            if numbers == "numpy":
+                import numpy
+
+                kept.extend(map(numpy.asarray, (x, y, call.pos)))
+            kept.append(x)
+
+        e.replace(half)
+        x = [[0.25 * i for i in range(48)]] * 2
+        assert [list(row) for row in e.apply(x)] == [[0.125 * i for i in range(48)]] * 2
+        e.apply([[1.0] * 48] * 2)
+        e.restore()  # the library gives the memory back
+        with pytest.raises(libmoe.StaleError):
+            kept[-1][0]
+        if numbers == "numpy":
+            assert [list(row) for row in kept[0]] == x and [list(row) for row in kept[1]] == [[0.125 * i for i in range(48)]] * 2
+        e.replace(lambda call: None)
+        with pytest.raises(libmoe.CallbackError):  # y was not written
+            e.apply(x)

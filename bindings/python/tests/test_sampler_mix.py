@@ -117,3 +117,35 @@ def test_contrast_and_mixtures(tiny: libmoe.Model, demo: libmoe.Model, numbers: 
             other.eval([1])
             with pytest.raises(libmoe.StateError):
                 libmoe.mix_sessions([strong, other])
+
+
+def test_candidates_are_copies(numbers: str) -> None:
+    kept: list[list[object]] = []
+
+    def keep(c: libmoe.Candidates) -> None:
+        logits = c.logits
+        logits[0] = 5.0
+        assert c.logits[0] == 5.0
+        c.n = 2
+        assert len(c.logits) == 2
+        if numbers == "numpy":
+            import numpy
+
+            kept.append([numpy.asarray(c.ids), numpy.asarray(logits)])
+
+    with libmoe.Sampler().add_custom(keep) as s:
+        assert s.apply([3, 4, 5], [1.0, 2.0, 9.0]) == ([3, 4], [5.0, 2.0], -1)
+        assert s.pick([1.0, 2.0, 9.0]) == 0
+        s.pick([3.0, 3.0, 3.0])
+        s.pick([0.0] * 100_000)  # the sampler's rows move
+        if numbers == "numpy":
+            assert [list(x) for x in kept[1]] == [[0, 1], [5.0, 2.0, 9.0]]  # type: ignore[call-overload]
+
+
+def test_a_stage_cannot_pick() -> None:
+    sampler = libmoe.Sampler()
+    sampler.add_custom(lambda c: sampler.pick([0.0] * 10_000))
+    with pytest.raises(libmoe.StateError):
+        sampler.pick([1.0, 2.0])
+    with pytest.raises(libmoe.RangeError):
+        sampler.accept(2**32)

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from typing import Any, Callable
 
 import pytest
 from conftest import DATA, ROOT
@@ -151,7 +153,7 @@ def test_views_go_stale(tiny: libmoe.Model) -> None:
     last = s.router(0).last
     experts = last.expert
     s.close()
-    for use in uses:
+    for use in [*uses, libmoe.Sampler("greedy").pick]:
         with pytest.raises(libmoe.StaleError):
             use(now)
     with pytest.raises(libmoe.StaleError):
@@ -627,3 +629,209 @@ def test_main(tmp_path: pathlib.Path) -> None:
     assert done.returncode == 0 and done.stdout.startswith("The King") and "tokens/s" in done.stderr
     missing = run("-m", str(tmp_path / "none.gguf"))
     assert missing.returncode == 1 and "none.gguf" in missing.stderr and "Traceback" not in missing.stderr
+
+
+def test_closed_by_a_callback(tiny: libmoe.Model) -> None:
+    """A callback may close the object that C is at work on: it goes when C has returned."""
+    seen: list[str] = []
+
+    def closing(what: Any, name: str) -> Callable[..., Any]:
+        handle = weakref.ref(what._handle)
+
+        def close(*_: Any) -> None:
+            what.close()
+            gc.collect()
+            assert handle() is not None, name
+            seen.append(name)
+
+        return close
+
+    def rows(close: Callable[..., Any]) -> Callable[[libmoe.RouteInput], Any]:
+        def policy(r: libmoe.RouteInput) -> Any:
+            close()
+            return [[0, 1]] * r.n_rows
+
+        return policy
+
+    def evaluates(s: libmoe.Session) -> None:
+        s.observe(closing(s, "eval"))
+        s.eval([1])
+
+    def evaluates_batch(s: libmoe.Session) -> None:
+        s.observe(closing(s, "batch"))
+        s.eval([1, 2, 3])
+
+    def slices(s: libmoe.Session) -> None:
+        s.observe(closing(s, "slices"))
+        list(s.eval_slices([1, 2, 3]))
+
+    def generates(s: libmoe.Session) -> None:
+        s.eval([1])
+        s.observe(closing(s, "generate"))
+        list(s.generate([2], sampler="greedy", max_tokens=3))
+
+    def saves(s: libmoe.Session) -> None:
+        s.eval([1])
+
+        class Out(io.BytesIO):
+            def write(self, data: Any) -> int:
+                closing(s, "save")() if not s.closed else None
+                return len(data)
+
+        s.save(Out())
+
+    def routes(s: libmoe.Session) -> None:
+        s.router(1).set_policy(rows(closing(s, "route")))
+        s.router(1).route([[0.5] * 48]).layer
+
+    def applies(s: libmoe.Session) -> None:
+        e = s.router(0).expert(1)
+        close = closing(s, "apply")
+        e.replace(lambda call: close() or call.x)
+        e.apply([[0.5] * 48])
+
+    def picks(s: libmoe.Session) -> None:
+        s.eval([1])
+        libmoe.Sampler().add_custom(closing(s, "pick")).pick(s)
+        chain = libmoe.Sampler()
+        chain.add_custom(closing(chain, "chain"))
+        chain.pick([1.0, 2.0])
+
+    def resets(s: libmoe.Session) -> None:
+        class Closes(libmoe.Policy):
+            def route(self, rows: libmoe.RouteInput) -> Any:
+                return [[0]] * rows.n_rows
+
+            def seq_reset(self, seq: int) -> None:
+                close()
+
+        close = closing(s, "reset")
+        s.router(0).set_policy(Closes())
+        s.eval([1])
+        s.reset()
+
+    def copies(s: libmoe.Session) -> None:
+        class Closes(libmoe.Policy):
+            made = 0
+
+            def for_router(self, info: libmoe.PolicyInfo) -> libmoe.Policy:
+                Closes.made += 1
+                close() if Closes.made > 1 else None
+                return self
+
+        with tiny.session() as other:
+            close = closing(other, "copy")
+            s.router(0).set_policy(Closes())
+            other.copy_routing(s)
+        s.close()
+
+    for use in (evaluates, evaluates_batch, slices, generates, saves, routes, applies, picks, resets, copies):
+        s = tiny.session()
+        try:
+            use(s)
+        except libmoe.ClosedError:
+            pass
+        assert s.closed
+    assert set(seen) == {"eval", "batch", "slices", "generate", "save", "route", "apply", "pick", "chain", "reset", "copy"}
+
+
+def test_arrays_outlive_callbacks(tiny: libmoe.Model) -> None:
+    """Plain arrays made from what callbacks see keep their memory."""
+    np = pytest.importorskip("numpy")
+    kept: list[Any] = []
+    s = tiny.session()
+    s.observe(lambda v: kept.extend(map(np.asarray, (v.token, v.logits, v.expert))))
+    s.on_layer(1, "output", lambda e: kept.append(np.asarray(e.hidden)))
+    s.router(1).set_policy(lambda r: kept.extend(map(np.asarray, (r.choice, r.seq))) or [[0, 1]] * r.n_rows)
+    with tiny.session() as other:
+        other.copy_routing(s)  # the policy's rows are then this session's
+        other.eval([1, 2])
+        handle = weakref.ref(other._handle)
+    assert len(kept) == 2 and handle() is not None
+    kept.clear()
+    gc.collect()
+    assert handle() is None
+    s.eval([1, 2, 3])
+    handle = weakref.ref(s._handle)
+    s.close()
+    del s
+    gc.collect()
+    assert len(kept) == 12 and handle() is not None
+    assert all(np.isfinite(x).all() for x in kept)
+    kept.clear()
+    gc.collect()
+    assert handle() is None
+
+
+def test_tokens_are_taken_at_once(demo: libmoe.Model) -> None:
+    np = pytest.importorskip("numpy")
+    ids = demo.tokenizer.encode("It was a fine evening and the King said to his daughter that " * 8)
+    with demo.session(n_batch_max=64) as a, demo.session(n_batch_max=64) as b:
+        b.eval(ids)
+        expected = b.tokens(), list(b.logits())
+        for given in (np.array(ids, dtype=np.int32), (ctypes.c_int32 * len(ids))(*ids)):
+            a.reset()
+            for _ in a.eval_slices(given, ms=0.01):
+                given[:] = [7] * len(ids)
+            assert (a.tokens(), list(a.logits())) == expected
+        given = np.array(ids, dtype=np.int32)
+        a.reset()
+        a.observe(lambda v: given.fill(7))
+        a.eval(given)
+        assert (a.tokens(), list(a.logits())) == expected
+
+
+def test_a_refused_eval_cancels_nothing(demo: libmoe.Model) -> None:
+    tokens = demo.tokenizer.encode("It was a fine evening and the King said to his daughter that " * 8)
+    with demo.session(n_batch_max=64, threads=1) as s:
+        slices = s.eval_slices(tokens, ms=0.1)
+        next(slices)
+        for refused in (lambda: s.eval([1, 2, 3]), lambda: next(s.eval_slices([1, 2]))):
+            with pytest.raises(libmoe.StateError):
+                refused()
+        for _ in slices:
+            pass
+        assert s.tokens() == tokens
+
+
+def test_numbers_that_c_cannot_take(tiny: libmoe.Model) -> None:
+    with tiny.session(n_seq_max=2) as s:
+        s.eval([1, 2, 3])
+        before = list(s.logits())
+        hook = lambda event: None  # noqa: E731
+        for use in (s.router, lambda i: s.on_layer(i, "input", hook), lambda i: s.copy(0, i), lambda i: s.copy(i, 1),
+                    lambda i: s.truncate(i), lambda i: s.truncate(0, i), lambda i: s.remove(i, 1), s.tokens, s.logits, s.hidden,
+                    lambda i: s.remove(0, 1, i), lambda i: s.logprobs(1, i), s.logprob, lambda i: s.logprob(0, i),
+                    lambda i: s.save_seq(io.BytesIO(), i), lambda i: s.load_seq(io.BytesIO(), i),
+                    lambda i: s.generate([4], seq=i), lambda i: next(s.eval_slices([4], seq=i)),
+                    lambda i: libmoe.Sampler("greedy").pick(s, i), lambda i: s.contrast(s, i),
+                    lambda i: libmoe.mix_sessions([s], row=i), lambda i: tiny.session(n_ctx=i)):
+            for wrong in (-1, 2**64):
+                with pytest.raises(libmoe.RangeError):
+                    use(wrong)
+        for use in (s.router, s.truncate, lambda i: s.truncate(0, i), lambda i: s.copy(1, i), s.logprob):
+            with pytest.raises(libmoe.RangeError):
+                use(2**32)
+        assert s.length(2**32) == s.length(-1) == 0
+        for k in (-1, -(2**63)):
+            with pytest.raises(ValueError):
+                s.logprobs(k)
+        with pytest.raises(libmoe.RangeError):
+            s.logprobs(2**40)
+        assert s.logprobs(0) == [] and s.tokens() == [1, 2, 3] and list(s.logits()) == before
+        with pytest.raises(TypeError):
+            s.truncate(1.5)  # type: ignore[arg-type]
+
+
+def test_a_stream_that_gives_too_much(tiny: libmoe.Model) -> None:
+    class More(io.BytesIO):
+        def read(self, n: Any = -1) -> bytes:
+            return super().read(n) + bytes(100_000)
+
+    with tiny.session() as s:
+        s.eval([1, 2, 3])
+        saved = io.BytesIO()
+        s.save(saved)
+        with pytest.raises(OSError, match="were asked for"):
+            s.load(More(saved.getvalue()))
+        assert s.tokens() == [1, 2, 3]

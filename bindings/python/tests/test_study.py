@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pathlib
+import threading
 from typing import Any
 
 import pytest
@@ -125,8 +126,7 @@ def test_trace(tiny: libmoe.Model, numbers: str, tmp_path: pathlib.Path) -> None
         assert list(row.expert) == rows[1][0] and len(row.logits) == 8
         assert list(row.weight) == pytest.approx(rows[1][1], rel=1e-2)
         t.at(2, 2)
-        with pytest.raises(libmoe.StaleError):
-            row.expert[0]
+        assert list(row.expert) == rows[1][0]  # a copy
         assert 0 <= t.reuse() <= 1 and 0 <= t.reuse(1) <= 1
         srp, rho = t.srp(3, level="layer")
         assert 0 < srp <= 1 and rho > 0
@@ -141,9 +141,10 @@ def test_trace(tiny: libmoe.Model, numbers: str, tmp_path: pathlib.Path) -> None
             t.cache([3], "magic")
         with pytest.raises(libmoe.NotFoundError):
             libmoe.Trace.load(tmp_path / "none")
-        last = t.at(0, 0)
-    with pytest.raises(libmoe.StaleError):
-        last.expert[0]
+        last, expected = t.at(0, 0), t.experts()[0][0]
+        s.trace(t)
+        s.eval(list(range(1, 110)))  # the trace's memory moves
+    assert list(last.expert) == expected
     with libmoe.Trace() as t:
         t.set_shape(3, 8)
         with tiny.session() as s:
@@ -152,3 +153,115 @@ def test_trace(tiny: libmoe.Model, numbers: str, tmp_path: pathlib.Path) -> None
         assert len(t) == 2
         with pytest.raises(libmoe.StateError):
             t.set_shape(3, 8)
+
+
+def test_numbers_that_c_cannot_take(tiny: libmoe.Model) -> None:
+    with libmoe.Profile(tiny, n_classes=2) as p, libmoe.Trace(tiny) as t, tiny.session() as s:
+        s.trace(t)
+        with s.profiled(p):
+            for cls in (0, 1):
+                p.begin(cls)
+                s.eval(TOKENS)
+        with pytest.raises(ValueError):
+            p.rank(0, n=-1)
+        assert p.rank(0, n=0) == []
+        for use in (lambda i: p.begin(i), lambda i: p.mark([1], i), lambda i: p.router(i), lambda i: p.read("count", i),
+                    lambda i: p.rank(i), lambda i: p.rank(0, by="diff", other=i), lambda i: t.at(0, i), lambda i: t.reuse(i),
+                    lambda i: t.srp(3, layer=i), lambda i: t.srp(i), lambda i: t.cache([1], layer=i),
+                    lambda i: t.cache([1], window=i), lambda i: t.begin(i), lambda i: libmoe.Profile(tiny, n_classes=i)):
+            for wrong in (-1, 2**32, 2**32 + 1):
+                with pytest.raises(libmoe.RangeError):
+                    use(wrong)
+        for wrong in (-1, 2**64):
+            with pytest.raises(libmoe.RangeError):
+                t.at(wrong, 0)
+        with pytest.raises(TypeError):
+            p.router(0.5)  # type: ignore[arg-type]
+
+
+def test_objects_of_another_kind(tiny: libmoe.Model) -> None:
+    with libmoe.Profile(tiny) as p, libmoe.Trace(tiny) as t, tiny.session() as s, libmoe.Sampler("greedy") as chain:
+        s.eval([1])
+        wrong: Any
+        for wrong in (t, s, 5):
+            for use in (s.set_profile, p.merge, p.add, t.add, libmoe.Profile, libmoe.Trace, tiny.tokenizer.same):
+                with pytest.raises(TypeError):
+                    use(wrong)
+        call: Any
+        for call, arguments in ((s.trace, [p]), (chain.pick, [tiny]), (chain.pick, [t]), (s.copy_routing, [t]),
+                                (s.contrast, [tiny]), (libmoe.mix_sessions, [[s, t]]), (libmoe.mix_sessions, [[t]]),
+                                (libmoe.Weights, [s, [], [], []])):
+            with pytest.raises(TypeError):
+                call(*arguments)
+        s.eval([2])
+
+
+def test_gathering_takes_a_turn(tiny: libmoe.Model) -> None:
+    """What an eval writes to is refused to other threads meanwhile, and the eval while another thread has it."""
+    refused: list[str] = []
+
+    def other_thread(what: Any) -> None:
+        def work() -> None:
+            try:
+                what()
+            except libmoe.StateError as error:
+                refused.append(str(error))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    with libmoe.Profile(tiny) as p, libmoe.Trace(tiny) as t, tiny.session() as s:
+        def look(event: libmoe.LayerEvent) -> None:
+            for use in (t.experts, lambda: len(t), lambda: p.info, p.counts, t.close):
+                other_thread(use)
+            assert len(t) >= 0 and p.info  # this thread may
+
+        s.trace(t)
+        s.set_profile(p)
+        s.on_layer(1, "input", look)
+        s.eval(TOKENS)
+        assert len(refused) == 5
+        for _ in s.eval_slices(TOKENS, ms=100):
+            pass
+        assert len(refused) == 10
+        s.on_layer(1, "input", None)
+        tokens, n = s.tokens(), len(t)
+        for busy in (t, p):
+            refused.clear()
+            with busy:
+                busy._enter()
+                other_thread(lambda: s.eval([1]))
+                other_thread(lambda: s.eval(TOKENS))
+                other_thread(lambda: list(s.eval_slices(TOKENS)))
+                assert len(refused) == 3 and type(busy).__name__ in refused[0]
+                busy._lock.release()
+            assert s.tokens() == tokens
+            s.trace(None)
+        s.set_profile(None)
+        s.eval(TOKENS)
+
+
+def test_generating_takes_a_turn(demo: libmoe.Model) -> None:
+    with libmoe.Trace(demo) as t, demo.session() as s:
+        s.trace(t)
+        pieces = s.generate("Once upon", sampler="greedy")
+        next(pieces)
+        n = len(t)
+        next(pieces)
+        assert len(t) == n + 1
+        refused: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                next(pieces)
+            except libmoe.StateError as error:
+                refused.append(error)
+
+        t._enter()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        t._lock.release()
+        assert len(refused) == 1 and "Trace" in str(refused[0])
+        assert list(s.generate("", max_tokens=1, sampler="greedy"))
