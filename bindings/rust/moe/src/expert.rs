@@ -225,9 +225,9 @@ impl<'s> Expert<'s> {
 
     /// Has it use brought weights. The session keeps them alive.
     pub fn replace(&mut self, weights: &Weights) -> Result<()> {
+        self.session.keep_hooks(weights.model.hooks());
         // SAFETY: as above; the session retains the weights, and their model's hooks are kept.
         self.set(|e| unsafe { sys::moe_expert_replace(e, weights.raw.as_ptr()) })?;
-        self.session.keep_hooks(weights.model.hooks());
         self.session.sweep();
         Ok(())
     }
@@ -250,10 +250,14 @@ impl<'s> Expert<'s> {
     {
         let f = Arc::new(ExpertFn(Box::new(move |call| f(call).outcome())));
         let user = Arc::as_ptr(&f) as *mut c_void;
+        let held = self.session.hold([Arc::clone(&f)]);
         // SAFETY: as above; the function is kept by the session while it stands in the expert's place.
-        self.set(|e| unsafe { sys::moe_expert_replace_fn(e, Some(expert_for_c), user) })?;
-        self.session.keep_function(self.layer, self.index, f);
-        Ok(())
+        let set = self.set(|e| unsafe { sys::moe_expert_replace_fn(e, Some(expert_for_c), user) });
+        if set.is_ok() {
+            self.session.keep_function(self.layer, self.index, f);
+        }
+        self.session.release(held);
+        set
     }
 
     /// Has it use its own weights again. Uses and numbers stay.

@@ -302,10 +302,14 @@ impl Sampler {
     {
         let f: Arc<StageFn> = Arc::new(Box::new(move |c| f(c).outcome()));
         let user = Arc::as_ptr(&f) as *mut c_void;
-        // SAFETY: the closure is kept as long as the sampler.
-        self.call(|p| unsafe { sys::moe_sampler_add_custom(p, Some(stage_for_c), user) })?;
+        // Before the call: a panic of an allocator in it may come out when C has the closure.
         self.stages.push(f);
-        Ok(())
+        // SAFETY: the closure is kept as long as the sampler.
+        let added = self.call(|p| unsafe { sys::moe_sampler_add_custom(p, Some(stage_for_c), user) });
+        if added.is_err() {
+            self.stages.pop();
+        }
+        added
     }
 
     /// Forgets accepted tokens and restarts the random numbers.

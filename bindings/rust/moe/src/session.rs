@@ -200,6 +200,7 @@ impl SessionOptions {
             observer: Observer::None,
             hooks: BTreeMap::new(),
             functions: BTreeMap::new(),
+            held: Vec::new(),
             kept: Vec::new(),
             slicing: None,
             _executor: executor,
@@ -449,6 +450,8 @@ pub struct Session {
     observer: Observer,
     hooks: BTreeMap<(u32, c_int), Arc<HookFn>>,
     functions: BTreeMap<(u32, u32), Arc<ExpertFn>>,
+    /// Functions on their way into C. They stay if a panic comes out of the call, which says not how far C came.
+    held: Vec<Arc<ExpertFn>>,
     /// Hooks of models whose weights stand in this session's experts.
     kept: Vec<Arc<Hooks>>,
     /// What an evaluation in slices reads until its end.
@@ -1007,14 +1010,33 @@ impl Session {
     /// Makes this session's routing that of another one of the same model: recipes, policies, steering, replaced
     /// experts.
     pub fn copy_routing(&mut self, from: &Session) -> Result<()> {
-        // SAFETY: two valid sessions; what their experts use is kept below.
-        self.call(|s| unsafe { sys::moe_session_copy_routing(s, from.raw()) })?;
-        let old = std::mem::replace(&mut self.functions, from.functions.clone());
         for hooks in &from.kept {
             self.keep_hooks(&Some(Arc::clone(hooks)));
         }
-        drop(old);
-        Ok(())
+        let held = self.hold(from.functions.values().chain(&from.held).cloned());
+        // SAFETY: two valid sessions; what the other one's experts use is held.
+        let copied = self.call(|s| unsafe { sys::moe_session_copy_routing(s, from.raw()) });
+        if copied.is_ok() {
+            let old = std::mem::replace(&mut self.functions, from.functions.clone());
+            drop(old);
+        }
+        self.release(held);
+        if copied.is_ok() {
+            self.held.extend(from.held.iter().cloned());
+        }
+        copied
+    }
+
+    /// Keeps functions alive during a call that gives them to C.
+    pub(crate) fn hold(&mut self, functions: impl IntoIterator<Item = Arc<ExpertFn>>) -> usize {
+        let before = self.held.len();
+        self.held.extend(functions);
+        before
+    }
+
+    /// Ends [`hold`](Session::hold): the call has returned, and the table has what C has.
+    pub(crate) fn release(&mut self, before: usize) {
+        drop(self.held.split_off(before));
     }
 
     pub(crate) fn keep_hooks(&mut self, hooks: &Keep) {
@@ -1036,19 +1058,20 @@ impl Session {
 
     /// Lets go of functions that no expert uses any more.
     pub(crate) fn sweep(&mut self) {
-        let mut functions = std::mem::take(&mut self.functions);
-        functions.retain(|&(layer, index), _| {
-            let mut info = sys::MOE_EXPERT_INFO_INIT;
-            match self.raw_expert(layer, index) {
-                // SAFETY: a valid expert, a struct to fill in. What cannot be asked about is kept.
-                Ok(e) => {
-                    (unsafe { sys::moe_expert_get_info(e, &mut info) }) != 0
-                        || info.source == sys::MOE_SOURCE_FUNCTION as u32
+        let (used, unused): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.functions).into_iter().partition(|&((layer, index), _)| {
+                let mut info = sys::MOE_EXPERT_INFO_INIT;
+                match self.raw_expert(layer, index) {
+                    // SAFETY: a valid expert, a struct to fill in. What cannot be asked about is kept.
+                    Ok(e) => {
+                        (unsafe { sys::moe_expert_get_info(e, &mut info) }) != 0
+                            || info.source == sys::MOE_SOURCE_FUNCTION as u32
+                    }
+                    Err(_) => true,
                 }
-                Err(_) => true,
-            }
-        });
-        self.functions = functions;
+            });
+        self.functions = used;
+        drop(unused); // what they own may panic
     }
 
     // ---- hooks ----

@@ -142,6 +142,35 @@ fn every_part_of_a_policy() {
     assert!(s.router(0).unwrap().info().unwrap().is_native());
 }
 
+/// A panic may come out of a call that C has carried out: what C has then lives on.
+#[test]
+fn functions_outlive_panics() {
+    let model = qwen();
+    let mine = Arc::new(());
+    let mut s = Session::options().threads(1).create(&model).unwrap();
+    s.router(0).unwrap().set_policy_with(PolicyOptions::new("faulty"), |_| Faulty("drop")).unwrap();
+    let mut other = Session::options().threads(1).create(&model).unwrap();
+    for index in 0..2 {
+        let mine = Arc::clone(&mine);
+        let zero = move |call: &mut moe::ExpertCall<'_>| {
+            let _ = &mine;
+            call.split().1.fill(0.0);
+        };
+        other.expert(0, index).unwrap().replace_fn(zero).unwrap();
+    }
+    assert_eq!(panic_of(|| s.copy_routing(&other)), "dropped");
+    drop(other);
+    assert_eq!(Arc::strong_count(&mine), 3);
+    s.eval(PROMPT).unwrap();
+    let mut third = Session::options().threads(1).create(&model).unwrap();
+    third.copy_routing(&s).unwrap();
+    drop(s);
+    assert_eq!(Arc::strong_count(&mine), 3);
+    third.eval(PROMPT).unwrap();
+    drop(third);
+    assert_eq!(Arc::strong_count(&mine), 1);
+}
+
 #[test]
 fn progress_readers_writers_sources() {
     let path = tiny("qwen3moe.gguf");
