@@ -238,6 +238,15 @@ holds "stats interrupted: nothing left behind" test ! -e "$tmp/i.profile"
 runs 0 "steer" steer "$C" --against "$T" --top 4 --set drop -o "$tmp/s.json"
 says out "steer: a table" '^   1  [0-2]:[0-7] '
 says err "steer: what was written" 's.json: 4 experts set to drop'
+if [ -w /dev/full ]; then # the note on stderr flushes what stands before it
+    steer "$C" --against "$T" --top 4 -o "$tmp/full.json" >/dev/full 2>"$tmp/err"
+    code=$?
+    : >"$tmp/out"
+    holds "steer: disk full" test $code = 1
+    says err "steer: disk full, message" 'cannot write the output: No space left'
+else
+    skip "steer: disk full" "there is no /dev/full"
+fi
 steer "$C" --against "$T" --top 4 --json >"$tmp/out" 2>"$tmp/err"
 json "steer --json: best first" 'len(j["experts"]) == 4 and j["by"] == "rate" and
 [e["value"] for e in j["experts"]] == sorted((e["value"] for e in j["experts"]), reverse=True)'

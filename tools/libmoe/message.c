@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages to the user, on stderr. A progress bar that is on the screen is wiped first. */
+#include "out.h"
 #include "progress.h"
 #include "tool.h"
 
@@ -11,7 +12,7 @@ static bool notes_wanted = true;
 static void say(const char *fmt, va_list args, const char *tail)
 {
     progress_clear();
-    fflush(stdout);
+    out_flush(); /* before it on a terminal, and its errors are not lost */
     fputs("libmoe: ", stderr);
     vfprintf(stderr, fmt, args);
     if (tail) fprintf(stderr, ": %s", tail);
