@@ -28,11 +28,14 @@ static int show_model(const moe_model *m)
     return 0;
 }
 
+/* A later library may know more than this program does. */
+#define NAME(names, i) ((size_t)(i) < sizeof(names) / sizeof *(names) ? (names)[i] : "?")
+
 static int show_layers(const moe_model *m)
 {
-    static const char *const score[] = {"?", "softmax", "logits"}, *const weight[] = {
-                                                                       "?", "raw", "sum to one",
-                                                                       "softmax of the selected"};
+    static const char *const score[] = {"?", "softmax", "logits", "sigmoid", "sqrt-softplus", "1.5-entmax"};
+    static const char *const weight[] = {"?",       "raw", "sum to one", "softmax of the selected",
+                                         "sigmoid", "one", "the rule's"};
     moe_layer_info l = MOE_LAYER_INFO_INIT;
     for (uint32_t i = 0; moe_model_get_layer(m, i, &l) == MOE_OK; i++) {
         moe_route_spec r = MOE_ROUTE_SPEC_INIT;
@@ -42,7 +45,7 @@ static int show_layers(const moe_model *m)
         }
         if (moe_model_get_route(m, i, &r) != MOE_OK) return failed("route");
         printf("  layer %2u: %u experts of width %u; %s, best %u, weights: %s\n", i, l.n_experts, l.dim_ff,
-               score[r.score], r.top_k, weight[r.weight]);
+               NAME(score, r.score), r.top_k, NAME(weight, r.weight));
     }
     return 0;
 }
