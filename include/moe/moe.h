@@ -1692,7 +1692,7 @@ MOE_API int moe_session_save_steering(const moe_session *s, moe_write_fn fn, voi
  * @param text JSON, UTF-8
  * @param n bytes of text
  * @return #MOE_OK; #MOE_E_FORMAT (says line and place), #MOE_E_STATE (made for another model), #MOE_E_VERSION,
- *         #MOE_E_INVALID (a combination that the setters would refuse), #MOE_E_RANGE, #MOE_E_NOMEM
+ *         #MOE_E_INVALID (a combination that the setters would refuse), #MOE_E_RANGE, #MOE_E_NUMERIC, #MOE_E_NOMEM
  * @since 0.2.0
  */
 MOE_API int moe_session_load_steering(moe_session *s, const char *text, size_t n);

@@ -365,6 +365,9 @@ int moe_router_last(const moe_router *r, moe_route_view *out)
     v.expert = k->routes.expert;
     v.weight = k->routes.weight;
     v.logits = k->logits;
+    v.token = k->token;
+    v.pos = k->pos;
+    v.seq = k->seq;
     return moe__opts_fill(out, &v, sizeof v, "moe_route_view");
 }
 

@@ -67,7 +67,8 @@ static const float *make_choice(const moe__router *r, const float *z, const floa
     if (r->steered) ban(r, at->seq, buf, 1);
     if (groups) moe__recipe_groups(&r->recipe, buf, scratch);
     for (uint32_t e = 0; r->steer.use && e < r->shape.n; e++)
-        if (r->steer.use[e] == MOE_USE_FORCE) buf[e] = INFINITY;
+        if (r->steer.use[e] == MOE_USE_FORCE && z[e] != -INFINITY)
+            buf[e] = INFINITY; /* limits are stronger */
     return buf;
 }
 
@@ -176,7 +177,7 @@ int moe__router_row(const moe__router *r, const float *logits, const float *hidd
     in.logits = v.z;
     in.score = v.s;
     in.choice = v.q;
-    in.hidden = hidden;
+    in.hidden = r->policy.flags & MOE_POLICY_HIDDEN ? hidden : NULL;
     in.token = &at->token;
     in.pos = &at->pos;
     in.seq = &at->seq;
@@ -209,7 +210,7 @@ int moe__router_batch(const moe__router *r, const moe__route_batch *b)
     in.logits = b->z;
     in.score = b->s;
     in.choice = b->q;
-    in.hidden = b->hidden;
+    in.hidden = r->policy.flags & MOE_POLICY_HIDDEN ? b->hidden : NULL;
     in.token = b->token;
     in.pos = b->pos;
     in.seq = b->seq;

@@ -49,6 +49,15 @@ static int copy_bytes(const moe__allocator *a, void *out, const void *src, size_
     return MOE_OK;
 }
 
+/* A table without a limit is none: the router may be native again. */
+static void drop_empty_limits(const moe__allocator *a, moe__steer *s, uint32_t n_seq)
+{
+    for (uint32_t q = 0; q < n_seq; q++)
+        if (s->limit[q]) return;
+    moe__free(a, (void *)s->limit);
+    s->limit = NULL;
+}
+
 int moe__steer_copy(moe__steer *dst, const moe__steer_shape *shape, const moe__steer *src,
                     const moe__steer_shape *src_shape)
 {
@@ -63,14 +72,17 @@ int moe__steer_copy(moe__steer *dst, const moe__steer_shape *shape, const moe__s
         MOE_TRY_GOTO(MOE_NEW(a, &s.limit, shape->n_seq_max, "steering"), fail);
         for (uint32_t q = 0; q < shape->n_seq_max && q < src_shape->n_seq_max; q++)
             MOE_TRY_GOTO(copy_bytes(a, &s.limit[q], src->limit[q], n), fail);
+        drop_empty_limits(a, &s, shape->n_seq_max);
     }
     if (src->n_override) {
         MOE_TRY_GOTO(MOE_NEW(a, &s.override, src->n_override, "steering"), fail);
-        for (; s.n_override < src->n_override; s.n_override++) {
-            s.override[s.n_override] = src->override[s.n_override];
-            MOE_TRY_GOTO(copy_bytes(a, &s.override[s.n_override].row, src->override[s.n_override].row,
-                                    n * sizeof(float)),
-                         fail);
+        for (uint32_t i = 0; i < src->n_override; i++) {
+            const moe__override *from = &src->override[i];
+            moe__override *to = &s.override[s.n_override];
+            if (from->seq != MOE_ALL_SEQS && (uint32_t)from->seq >= shape->n_seq_max) continue;
+            *to = *from;
+            MOE_TRY_GOTO(copy_bytes(a, &to->row, from->row, n * sizeof(float)), fail);
+            s.n_override++;
         }
     }
     *dst = s;

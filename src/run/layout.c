@@ -146,6 +146,9 @@ static void carve_routing(moe_session *s, moe__carve *c)
         if (!s->m->layers[l].is_moe) continue;
         carve_routes(&kept.routes, c, n, h->n_experts);
         MOE_CARVE(c, kept.logits, n * moe__n_logits(s->m));
+        MOE_CARVE(c, kept.token, n);
+        MOE_CARVE(c, kept.pos, n);
+        MOE_CARVE(c, kept.seq, n);
         if (c->base) s->kept[l] = kept;
     }
 }

@@ -118,6 +118,9 @@ static void keep(moe_session *s, const moe_route_view *v)
     memcpy(k->routes.expert, v->expert, n_pairs * sizeof *v->expert);
     memcpy(k->routes.weight, v->weight, n_pairs * sizeof *v->weight);
     memcpy(k->logits, v->logits, (size_t)v->n_rows * v->n_logits * sizeof *v->logits);
+    memcpy(k->token, v->token, v->n_rows * sizeof *v->token);
+    memcpy(k->pos, v->pos, v->n_rows * sizeof *v->pos);
+    memcpy(k->seq, v->seq, v->n_rows * sizeof *v->seq);
 }
 
 static int behind_route(moe_session *s, const moe__run_step *step)

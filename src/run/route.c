@@ -4,6 +4,7 @@
  * whoever takes them, unless the layer's policy wants them together or on the calling thread: then park.c
  * does it.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/os.h"
@@ -96,6 +97,11 @@ int moe__route_explain(moe_session *s, uint32_t layer)
         const int st = route_row(s, r, &s->buf[step->in], i, s->scratch);
         if (st == MOE_E_NUMERIC && !*moe__last_error())
             return MOE_FAIL(NUMERIC, "layer %u, row %u: the router's weights are not finite", layer, i);
+        if (st == MOE_E_POLICY) { /* which had this row alone */
+            char why[384];
+            snprintf(why, sizeof why, "%s", moe__last_error());
+            return moe__fail(st, "row %u of the sub-batch: %s", i, why);
+        }
         if (st < 0) return st;
     }
     return MOE_OK;
@@ -155,7 +161,12 @@ int moe__route_rows(moe_session *s, uint32_t layer, const float *hidden, uint32_
     s->busy = 1;
     int st = moe__team_run(s->team, walk_rows, (void *)(uintptr_t)&job);
     const int fault = atomic_load(&s->fault);
-    if (st >= 0 && fault) st = moe__route_explain(s, layer);
+    if (st >= 0 && fault) {
+        st = moe__route_explain(s, layer);
+        if (st >= 0) /* it was a policy's, and is gone */
+            st = moe__fail(fault, "layer %u: the policy failed with %d, but not when it was asked again",
+                           layer, fault);
+    }
     if (st >= 0 && s->router[layer].serial) st = moe__route_serial(s, &step);
     s->busy = 0;
     return st;

@@ -48,6 +48,9 @@ typedef struct moe__kept {
     uint32_t n_rows;
     moe__routes routes; /* [n_batch_max] rows */
     float *logits;      /* [n_batch_max][n_logits] */
+    moe_token *token;   /* [n_batch_max], likewise: */
+    moe_pos *pos;
+    moe_seq *seq;
 } moe__kept;
 
 typedef struct moe__layer_hook {

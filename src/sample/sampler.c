@@ -172,7 +172,7 @@ void moe__sampler_set_seed(moe_sampler *s, uint64_t seed)
 {
     for (size_t i = 0; i < s->n_stages; i++) {
         s->stage[i].rng.seed = seed;
-        s->stage[i].rng.n_drawn = 0;
+        stage_reset(&s->stage[i]);
     }
 }
 

@@ -27,6 +27,9 @@ static int divide(moe_candidates *c, double t)
         x = x < -FLT_MAX ? -FLT_MAX : x;
         c->logit[i] = (float)x;
     }
+    /* different logits may have become one, and of those the lower id stands first */
+    for (size_t i = 0; c->sorted && i + 1 < c->n; i++)
+        if (c->logit[i] == c->logit[i + 1] && c->id[i] > c->id[i + 1]) c->sorted = 0;
     return MOE_OK;
 }
 

@@ -195,11 +195,12 @@ int moe__profile_mark(moe_profile *p, uint32_t cls, const moe_token *ids, size_t
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || (uint32_t)ids[i] >= n_vocab)
             return MOE_FAIL(RANGE, "moe_profile_mark: token %d of %u", ids[i], n_vocab);
-    const uint32_t before = p->marks.cap;
     MOE_TRY(moe__idmap_reserve(&p->marks, &p->alloc, (uint64_t)p->marks.n + n));
-    if (p->marks.cap > before)
+    if (p->marks.cap > p->n_mark_class) { /* also after a call that failed between the two */
         MOE_TRY(moe__realloc_array(&p->alloc, (void **)&p->mark_class, p->marks.cap, sizeof *p->mark_class,
                                    "marks of a profile"));
+        p->n_mark_class = p->marks.cap;
+    }
     for (size_t i = 0; i < n; i++) p->mark_class[moe__idmap_put(&p->marks, (uint32_t)ids[i])] = cls;
     return MOE_OK;
 }

@@ -72,7 +72,8 @@ struct moe_profile {
     uint64_t *batch_count;   /* [n] */
     uint32_t cls;            /* of tokens without a mark */
     moe__idmap marks;        /* tokens with a mark, past ones included */
-    uint32_t *mark_class;    /* [marks.cap] class, or UINT32_MAX */
+    uint32_t *mark_class;    /* [n_mark_class] class, or UINT32_MAX; as long as marks.cap when a call has not failed */
+    uint32_t n_mark_class;
     moe__idmap tracked;      /* tokens whose experts are counted */
     uint32_t n_tracked_max;  /* room for them: n_tokens_max, less in a loaded profile without a model */
     uint32_t *tracked_count; /* [n_tracked_max][n_routers][n] */

@@ -157,11 +157,11 @@ static int load_prof_layers(moe__in *f, const moe_model *m, const prof_head *h, 
 
 static int load_prof_marks(moe__in *f, moe_profile *p, const prof_head *h)
 {
+    const uint32_t n_vocab = p->m ? p->m->hp.n_vocab : INT32_MAX;
     for (uint32_t i = 0; i < h->n_marks; i++) {
         uint32_t x[2];
         MOE_TRY(moe__in_array(f, x, 2, sizeof x[0]));
-        if (x[0] > INT32_MAX || x[1] >= h->info.n_classes ||
-            moe__idmap_get(&p->marks, x[0]) != MOE_IDMAP_NONE)
+        if (x[0] >= n_vocab || x[1] >= h->info.n_classes || moe__idmap_get(&p->marks, x[0]) != MOE_IDMAP_NONE)
             return MOE_FAIL(FORMAT, "%s: mark of token %u, class %u", f->path, x[0], x[1]);
         const moe_token id = (moe_token)x[0];
         MOE_TRY(moe__profile_mark(p, x[1], &id, 1));

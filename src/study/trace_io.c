@@ -37,7 +37,8 @@ static int save_trace_all(moe__out *o, const moe_trace *t)
     MOE_TRY(moe__out_u32(o, t->n_experts));
     MOE_TRY(moe__out_u64(o, n));
     for (uint32_t l = 0; l < t->n_layers; l++) {
-        MOE_TRY(moe__out_u32(o, t->layer[l].number));
+        MOE_TRY(
+            moe__out_u32(o, t->n_tokens || t->fixed ? t->layer[l].number : l)); /* else not all are known */
         MOE_TRY(moe__out_u32(o, t->layer[l].k ? TRACE_UNEVEN : t->layer[l].k_all));
     }
     MOE_TRY(moe__out_array(o, t->request, n, sizeof *t->request));

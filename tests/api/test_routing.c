@@ -847,6 +847,77 @@ static void kept_routes_are_what_was_observed(void **state)
     moe_model_release(w.m);
 }
 
+static int stop_at_once(const moe_layer_event *e, void *user)
+{
+    (void)e;
+    (void)user;
+    return 1;
+}
+
+/* They stay together with their tokens, whatever is routed or stopped afterwards. */
+static void kept_routes_have_their_tokens(void **state)
+{
+    (void)state;
+    world w = open_world(MODEL);
+    moe_session *s = new_session(&w, MOE_SESSION_KEEP_ROUTES, 2);
+    moe_route_view v = {.size = sizeof v}, own = {.size = sizeof own};
+    static float x[2 * 512];
+    assert_ok(moe_session_eval(s, w.id, 10));
+    assert_ok(moe_router_route(router_of(s, 0), x, 2, &own));
+    assert_int_equal(own.token[0], MOE_TOKEN_NONE);
+    assert_ok(moe_session_on_layer(s, 0, MOE_AT_OUTPUT, stop_at_once, NULL));
+    assert_refused(moe_session_eval(s, w.id + 20, 3), MOE_E_ABORTED, "");
+    assert_ok(moe_router_last(router_of(s, 1), &v));
+    assert_int_equal(v.n_rows, 10);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(v.token[i], w.id[i]);
+        assert_int_equal(v.pos[i], i);
+        assert_int_equal(v.seq[i], 0);
+    }
+    moe_session_free(s);
+    moe_model_release(w.m);
+}
+
+/* Looks for the forced expert 3 among those that may be chosen; needs no hidden rows, and gets none. */
+static int note_choice(void *state, const moe_route_input *in, moe_route_output *out)
+{
+    float *choice = state;
+    assert_null(in->hidden);
+    out->offset[0] = 0;
+    for (uint32_t t = 0; t < in->n_rows; t++) {
+        *choice = in->choice[t * in->stride + 3];
+        out->expert[t] = 1;
+        out->offset[t + 1] = t + 1;
+    }
+    return 0;
+}
+
+/* A limit is stronger than a force, for a program's own policy too. */
+static void limits_before_forces(void **state)
+{
+    (void)state;
+    world w = open_world(MODEL);
+    moe_session *s = new_session(&w, 0, 2);
+    moe_router *r = router_of(s, 1);
+    static const uint32_t allowed[] = {1, 2};
+    uint8_t use[64] = {0};
+    float choice = 0;
+    moe_policy p = MOE_POLICY_INIT;
+    p.name = "choice";
+    p.route = note_choice;
+    p.max_k = 1;
+    use[3] = MOE_USE_FORCE;
+    assert_ok(moe_router_set_use(r, use, w.info.n_experts));
+    assert_ok(moe_router_set_policy(r, &p, &choice));
+    assert_ok(moe_session_eval(s, w.id, 1));
+    assert_true(choice == INFINITY);
+    assert_ok(moe_router_set_limit(r, 0, allowed, 2));
+    assert_ok(moe_session_eval(s, w.id, 1));
+    assert_true(choice == -INFINITY);
+    moe_session_free(s);
+    moe_model_release(w.m);
+}
+
 typedef struct hidden_rows {
     float x[N * 512];
     uint32_t dim, calls;
@@ -981,6 +1052,8 @@ int main(void)
         cmocka_unit_test(expert_choice_wants_whole_sequences),
         cmocka_unit_test(capacity_drops),
         cmocka_unit_test(kept_routes_are_what_was_observed),
+        cmocka_unit_test(kept_routes_have_their_tokens),
+        cmocka_unit_test(limits_before_forces),
         cmocka_unit_test(rows_of_the_program_s_own),
         cmocka_unit_test(hooks_see_and_edit_every_place),
         cmocka_unit_test(callbacks_cannot_change_the_session),

@@ -895,6 +895,34 @@ static void allocations_fail(void **state)
     remove(FILE_A);
 }
 
+/* A mark that found no memory can be made again. */
+static void marks_after_a_failure(void **state)
+{
+    (void)state;
+    enum { MARKS = 200 };
+    static shape_model s;
+    moe_token id[MARKS];
+    const moe_profile_options o = {sizeof o, 3, 3, 10, 4};
+    for (int i = 0; i < MARKS; i++) id[i] = i;
+    for (size_t at = 1;; at++) {
+        faulty f;
+        moe_profile *p;
+        faulty_init(&f);
+        shape(&s, CASE_LAYERS, 1u << 0 | 1u << 3, CASE_N, &f.hook);
+        assert_int_equal(moe_profile_create(&p, &s.m, &o), MOE_OK);
+        faulty_arm(&f, at);
+        const int st = moe_profile_mark(p, 1, id, MARKS);
+        faulty_disarm(&f);
+        assert_int_equal(st, atomic_load(&f.n_failed) ? MOE_E_NOMEM : MOE_OK);
+        assert_int_equal(moe_profile_mark(p, 1, id, MARKS), MOE_OK);
+        assert_true(p->n_mark_class >= p->marks.n);
+        for (uint32_t i = 0; i < p->marks.n; i++) assert_int_equal(p->mark_class[i], 1);
+        moe_profile_free(p);
+        assert_int_equal(atomic_load(&f.n_live), 0);
+        if (st == MOE_OK) break;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -915,6 +943,7 @@ int main(void)
         cmocka_unit_test(files_come_back),
         cmocka_unit_test(damaged_files),
         cmocka_unit_test(allocations_fail),
+        cmocka_unit_test(marks_after_a_failure),
     };
     return cmocka_run_group_tests_name("profile", tests, NULL, NULL);
 }

@@ -244,6 +244,42 @@ static void test_mirostat_converges(void **state)
     moe_sampler_free(s);
 }
 
+/* A seed starts it anew, what it had learned included. */
+static void test_mirostat_starts_anew(void **state)
+{
+    (void)state;
+    static float logit[200];
+    moe_token first[20], t;
+    for (int i = 0; i < 200; i++) logit[i] = -0.03f * (float)i;
+    moe_sampler *s = chain("mirostat:tau=3");
+    for (int run = 0; run < 2; run++) {
+        assert_int_equal(moe_sampler_set_seed(s, 7), MOE_OK);
+        for (int i = 0; i < 20; i++) {
+            assert_int_equal(moe_sampler_pick_logits(s, logit, 200, &t), MOE_OK);
+            if (run == 0) first[i] = t;
+            assert_int_equal(t, first[i]);
+            assert_int_equal(moe_sampler_accept(s, t), MOE_OK);
+        }
+    }
+    moe_sampler_free(s);
+}
+
+/* Logits that a temperature makes one are a tie: the lower id, sorted before or not. */
+static void test_ties_made_by_temperature(void **state)
+{
+    (void)state;
+    static const char *const text[] = {"temp:t=1.5;greedy", "top-k:k=2;temp:t=1.5;greedy"};
+    const float x[6] = {0, 0, 0, 1.50000012f, 0, 1.50000024f};
+    assert_true(x[3] < x[5] && (float)(x[3] / 1.5) == (float)(x[5] / 1.5));
+    for (int i = 0; i < 2; i++) {
+        moe_token t;
+        moe_sampler *s = chain(text[i]);
+        assert_int_equal(moe_sampler_pick_logits(s, x, 6, &t), MOE_OK);
+        assert_int_equal(t, 3);
+        moe_sampler_free(s);
+    }
+}
+
 /* ---- reproducibility */
 
 static void random_row(float *x, size_t n, uint64_t seed)
@@ -850,7 +886,8 @@ int main(void)
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_distribution),
         cmocka_unit_test(test_xtc_rate),
-        cmocka_unit_test(test_mirostat_converges),
+        cmocka_unit_test(test_mirostat_converges), cmocka_unit_test(test_mirostat_starts_anew),
+        cmocka_unit_test(test_ties_made_by_temperature),
         cmocka_unit_test(test_reproducible),
         cmocka_unit_test(test_struct_and_text),
         cmocka_unit_test(test_bad_stages),

@@ -261,6 +261,22 @@ static void unfinished_tokens(void **state)
     moe_trace_free(t);
 }
 
+/* A trace in whose first token a layer is missing knows no numbers of layers: its file is none the worse. */
+static void a_file_without_a_token(void **state)
+{
+    (void)state;
+    static const uint32_t id[2] = {0, 1};
+    moe_trace *t = new_trace(2, 8, 0), *u = NULL;
+    assert_int_equal(observe_row(t, 5, 8, id, NULL, 2), MOE_OK);
+    assert_int_equal(moe_trace_save_file(t, "test-trace-none.moetrace"), MOE_OK);
+    assert_int_equal(moe_trace_load_file(&u, "test-trace-none.moetrace", NULL), MOE_OK);
+    assert_int_equal(info_of(u).n_tokens, 0);
+    assert_int_equal(info_of(u).n_layers, 2);
+    remove("test-trace-none.moetrace");
+    moe_trace_free(t);
+    moe_trace_free(u);
+}
+
 /* The number of rows may not change between layers; other refusals leave the trace as it was. */
 static void wrong_views(void **state)
 {
@@ -575,6 +591,7 @@ int main(void)
         cmocka_unit_test(rows_come_back),
         cmocka_unit_test(nulls_and_drops),
         cmocka_unit_test(unfinished_tokens),
+        cmocka_unit_test(a_file_without_a_token),
         cmocka_unit_test(wrong_views),
         cmocka_unit_test(shapes),
         cmocka_unit_test(of_a_session),
