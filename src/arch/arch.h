@@ -27,6 +27,8 @@ typedef struct moe__hparams {
     uint32_t window;                               /* positions that windowed layers see; 0 = all (model/window.c) */
     float eps;
     float rope_base, rope_factor, rope_attn_factor, yarn_beta_fast, yarn_beta_slow;
+    float yarn_attn, yarn_ext; /* gain of yarn, 0 = by the factor; share of extrapolation, 1 */
+    uint32_t rope_on;          /* 0 = a model without rotation, not computed here */
     float embed_scale, residual_scale, logit_scale; /* logits are divided by logit_scale */
     float attn_scale;                               /* 0 = 1 / sqrt(dim_head_k) */
     float attn_softcap, final_softcap;              /* scores, logits s become c tanh(s / c); 0 = stay as they are */
@@ -158,6 +160,8 @@ uint64_t moe__width_of(const moe__hparams *h, moe__width w);
     {"rope.freq_base", MOE_HP(rope_base), KEY_F32, 0, 10000, 1, 1e12}, \
     {"rope.dimension_count", MOE_HP(n_rot), KEY_U32, 0, 0, 0, 4096},         /* 0 = a whole head */ \
     {"rope.scaling.factor", MOE_HP(rope_factor), KEY_F32, 0, 1, 1e-3, 1e6}, \
+    {"rope.scaling.yarn_attn_factor", MOE_HP(yarn_attn), KEY_F32, 0, 0, 0, 1e3}, /* 0 = by the factor */ \
+    {"rope.scaling.yarn_ext_factor", MOE_HP(yarn_ext), KEY_F32, 0, 1, 1, 1},     /* no other is computed */ \
     {"rope.scaling.original_context_length", MOE_HP(rope_ctx_orig), KEY_U32, 0, 0, 0, 1 << 30}, \
     {"rope.scaling.attn_factor", MOE_HP(rope_attn_factor), KEY_F32, 0, 0, 0, 1e3}, \
     {"rope.scaling.yarn_beta_fast", MOE_HP(yarn_beta_fast), KEY_F32, 0, 32, 0, 1e6}, \

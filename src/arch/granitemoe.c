@@ -9,6 +9,7 @@ static const moe__key granitemoe_keys[] = {
     MOE_KEYS_COMMON,
     {"embedding_scale", MOE_HP(embed_scale), KEY_F32, 0, 1, -1e6, 1e6},
     {"residual_scale", MOE_HP(residual_scale), KEY_F32, 0, 1, -1e6, 1e6},
+    {"rope.scaling.finetuned", MOE_HP(rope_on), KEY_BOOL, 0, 1, 1, 1}, /* false: no positions at all, not computed here */
     {"logit_scale", MOE_HP(logit_scale), KEY_F32, 0, 1, 1e-6, 1e6},
 };
 

@@ -60,6 +60,14 @@ static int bind_row(moe_model *m, const moe__tensor_row *row, uint32_t layer, si
                             name, m->arch->title);
         return MOE_OK;
     }
+    if (l && l->is_moe && row->need == NEED_DENSE)
+        return MOE_FAIL(UNSUPPORTED,
+                        "%s: tensor %s: a dense block beside the experts of layer %u is not supported",
+                        moe__file_name(m->file), name, layer);
+    if (l && !l->is_moe && row->need == NEED_MOE)
+        return MOE_FAIL(FORMAT,
+                        "%s: tensor %s: layer %u has no router (ffn_gate_inp.weight) that would use it",
+                        moe__file_name(m->file), name, layer);
     MOE_TRY(check_shape(m, t, row));
     (*n_bound)++;
     if (!l) {

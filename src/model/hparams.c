@@ -52,6 +52,7 @@ static int read_scaling(moe__hparams *h, const moe__file *f, const moe__arch *ar
     const int st = moe__file_get_str(f, name, &text, &len);
     if (st == MOE_E_NOTFOUND) {
         moe__clear_error();
+        h->rope_scaling = ROPE_LINEAR; /* the format's default; without a factor it is 1 */
         return MOE_OK;
     }
     MOE_TRY(st);

@@ -44,11 +44,13 @@ typedef struct quantize_run {
 
 /* --------------------------------------------------------------------------------------------- conversion */
 
-/* First element that is not finite or, for F16, would become infinite; n if there is none. */
+/* First element that is not finite or, for F16 and BF16, would become infinite; n if there is none. */
 static size_t find_bad(const float *x, size_t n, int type)
 {
-    const float max =
-        type == MOE_TYPE_F16 ? 65519.996f : 3.4028234663852886e38f; /* the largest that round to finite */
+    /* the largest that round to finite; for BF16 0x7f7f7fff */
+    const float max = type == MOE_TYPE_F16    ? 65519.996f
+                      : type == MOE_TYPE_BF16 ? 3.3961773e38f
+                                              : 3.4028234663852886e38f;
     for (size_t i = 0; i < n; i++)
         if (!(fabsf(x[i]) <= max)) return i;
     return n;

@@ -58,7 +58,7 @@ int moe__rope_table(const moe__hparams *h, const float *factors, float *out, flo
             return MOE_FAIL(FORMAT, "yarn: rope.freq_base must be above 1 and both betas above 0");
         yarn(h, out);
         const double mscale = h->rope_factor > 1 ? 0.1 * moe__math_log((double)h->rope_factor) + 1.0 : 1.0;
-        *gain = (float)mscale * h->rope_attn_factor;
+        *gain = (h->yarn_attn > 0 ? h->yarn_attn : (float)mscale) * h->rope_attn_factor;
     }
     return MOE_OK;
 }

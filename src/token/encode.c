@@ -40,6 +40,11 @@ static int encode_plain(const moe_tokenizer *t, const uint8_t *s, size_t n, moe_
     if (n == 0) return MOE_OK;
     if (t->nfc) MOE_TRY(moe__nfc(ids->alloc, s, n, &normal, &n_normal));
     if (normal) {
+        if (n_normal >= INT32_MAX) { /* places in it are 32 bits wide */
+            moe__free(ids->alloc, normal);
+            return MOE_FAIL(RANGE, "text of %zu bytes in normal form: at most 2 GiB are encoded at once",
+                            n_normal);
+        }
         s = normal;
         n = n_normal;
     }
@@ -83,7 +88,8 @@ int moe__tokenizer_encode(const moe_tokenizer *t, const char *text, size_t len, 
         *n = ids.n;
         if (ids.n > cap)
             st = MOE_FAIL(BUFFER, "room for %zu tokens is needed, there is room for %zu", ids.n, cap);
-        else if (ids.n > 0) memcpy(dst, ids.v, ids.n * sizeof *dst);
+        else if (ids.n > 0)
+            memcpy(dst, ids.v, ids.n * sizeof *dst);
     }
     moe__free(&t->alloc, ids.v);
     return st;

@@ -14,7 +14,7 @@
 #include "token/unicode.h"
 
 #define KEY_TOKENS "tokenizer.ggml.tokens"
-#define KEY_TYPES "tokenizer.ggml.token_type"
+#define KEY_TYPES  "tokenizer.ggml.token_type"
 #define KEY_SCORES "tokenizer.ggml.scores"
 #define KEY_MERGES "tokenizer.ggml.merges"
 #define MAX_PROBES 4096u /* a table that needs more was built to make the reader slow */
@@ -76,6 +76,8 @@ static uint8_t attr_of(const moe__vocab_source *v, uint64_t i)
 
 #define WHOLE_ATTRS (MOE_ATTR_UNKNOWN | MOE_ATTR_CONTROL | MOE_ATTR_USER)
 
+enum { WHOLE_MAX = 4096 }; /* bytes of an added token */
+
 int moe__vocab_scan(moe__vocab_source *v, const moe__file *f)
 {
     const char *name = moe__file_name(f), *model;
@@ -115,7 +117,14 @@ int moe__vocab_scan(moe__vocab_source *v, const moe__file *f)
         moe__array_str(&v->tokens, i, &len);
         bytes += (uint64_t)len + 1;
         if (len > v->longest) v->longest = len;
-        if ((attr_of(v, i) & WHOLE_ATTRS) != 0) v->n_whole++;
+        if ((attr_of(v, i) & WHOLE_ATTRS) != 0) {
+            if (len > WHOLE_MAX) /* each is compared at each place of a text */
+                return MOE_FAIL(
+                    UNSUPPORTED,
+                    "%s: key %s: token %llu is added whole and has %zu bytes; at most %d are supported", name,
+                    KEY_TOKENS, (unsigned long long)i, len, WHOLE_MAX);
+            v->n_whole++;
+        }
         if (bytes > UINT32_MAX)
             return MOE_FAIL(UNSUPPORTED, "%s: key %s: more than 4 GiB of text", name, KEY_TOKENS);
     }

@@ -445,6 +445,71 @@ static void metadata_only(void **state)
     bytes_free(&b);
 }
 
+/* The plan of a file that cannot be mapped, or not where its data would be aligned, is that of an open. */
+static void plans_of_files_without_maps(void **state)
+{
+    (void)state;
+    bytes b = tiny_model(&sound);
+    shifted = malloc(b.n + 1);
+    assert_non_null(shifted);
+    memcpy(shifted + 1, b.p, b.n);
+    uint64_t bytes_of[3];
+    for (int kind = 0; kind < 3; kind++) { /* read, mapped at an odd address, mapped */
+        moe_memory plan = MOE_MEMORY_INIT, real = MOE_MEMORY_INIT;
+        moe_file file = bytes_file(kind > 0);
+        if (kind == 1) file.map = map_shifted;
+        for (int i = 0; i < 2; i++) {
+            const moe_model_options o = with_flags(i ? MOE_OPEN_METADATA_ONLY : 0);
+            moe_model *m;
+            assert_ok(moe_model_open_file(&m, &file, &b, &o));
+            assert_ok(moe_model_get_memory(m, NULL, i ? &plan : &real));
+            moe_model_release(m);
+        }
+        assert_int_equal(plan.private_bytes, real.private_bytes);
+        bytes_of[kind] = real.private_bytes;
+    }
+    assert_true(bytes_of[0] > bytes_of[2] && bytes_of[0] == bytes_of[1]);
+    free(shifted);
+    bytes_free(&b);
+}
+
+/* A factor alone scales linearly: the format's default. */
+static void linear_scaling_by_default(void **state)
+{
+    (void)state;
+    static const char key[] = "granitemoe.rope.scaling.type";
+    static unsigned char data[1 << 20];
+    bytes b = {.p = data};
+    float *logits[2];
+    size_t n_vocab = 0, at = 0;
+    FILE *f = fopen("tests/golden/data/granitemoe-linear.gguf", "rb");
+    assert_non_null(f);
+    b.n = fread(data, 1, sizeof data, f);
+    fclose(f);
+    while (at + sizeof key < b.n && memcmp(data + at, key, sizeof key - 1) != 0) at++;
+    assert_true(at + sizeof key < b.n);
+    for (int i = 0; i < 2; i++) {
+        moe_model *m;
+        moe_token id[20];
+        const float *x;
+        const moe_file file = bytes_file(1);
+        assert_ok(moe_model_open_file(&m, &file, &b, NULL));
+        fill_tokens(m, id, 20, 5);
+        moe_session *s = make_session(m, (moe_session_options)MOE_SESSION_OPTIONS_INIT);
+        assert_ok(moe_session_eval(s, id, 20));
+        assert_ok(moe_session_logits(s, 0, &x, &n_vocab));
+        logits[i] = malloc(n_vocab * sizeof *x);
+        assert_non_null(logits[i]);
+        memcpy(logits[i], x, n_vocab * sizeof *x);
+        moe_session_free(s);
+        moe_model_release(m);
+        data[at + sizeof key - 2] = 'x'; /* another key: the type is not said */
+    }
+    assert_memory_equal(logits[0], logits[1], n_vocab * sizeof(float));
+    free(logits[0]);
+    free(logits[1]);
+}
+
 /* ---- refusals ---- */
 
 static void weights_that_are_no_numbers(void **state)
@@ -484,14 +549,22 @@ static void files_that_do_not_fit(void **state)
         {{.arch = "mamba"}, MOE_E_UNSUPPORTED, {"mamba", "supported: qwen3moe", "granitemoe"}},
         {{.odd_type = "blk.0.attn_q.weight"}, MOE_E_UNSUPPORTED, {"blk.0.attn_q.weight", "77", "Q4_K"}},
         {{.extra = "blk.0.secret.weight"}, MOE_E_UNSUPPORTED, {"blk.0.secret.weight", "no role", "qwen3moe"}},
-        {{.extra = "blk.0.attn_sinks.weight"}, MOE_E_FORMAT, {"blk.0.attn_sinks.weight", "expected 2, found 32"}},
+        {{.extra = "blk.0.attn_sinks.weight"},
+         MOE_E_FORMAT,
+         {"blk.0.attn_sinks.weight", "expected 2, found 32"}},
+        {{.extra = "blk.1.ffn_gate.weight"},
+         MOE_E_UNSUPPORTED,
+         {"blk.1.ffn_gate.weight", "beside the experts of layer 1"}},
+        {{.extra = "blk.0.ffn_up_exps.weight"}, MOE_E_FORMAT, {"blk.0.ffn_up_exps.weight", "no router"}},
         {{.extra = "blk.2.attn_norm.weight"}, MOE_E_UNSUPPORTED, {"blk.2.attn_norm.weight", "no role"}},
         {{.no_tensor = "token_embd.weight"}, MOE_E_FORMAT, {"token_embd.weight", "missing"}},
         {{.no_tensor = "blk.1.ffn_up_exps.weight"}, MOE_E_FORMAT, {"blk.1.ffn_up_exps.weight", "missing"}},
         {{.no_tensor = "blk.0.ffn_down.weight"}, MOE_E_FORMAT, {"blk.0.ffn_down.weight", "missing"}},
         {{.no_tensor = "blk.1.attn_q_norm.weight"}, MOE_E_FORMAT, {"blk.1.attn_q_norm.weight", "missing"}},
         /* without its router the layer counts as dense */
-        {{.no_tensor = "blk.1.ffn_gate_inp.weight"}, MOE_E_FORMAT, {"blk.1.ffn_gate.weight", "missing"}},
+        {{.no_tensor = "blk.1.ffn_gate_inp.weight"},
+         MOE_E_FORMAT,
+         {"blk.1.ffn_gate_exps.weight", "no router"}},
         {{.wide = "blk.0.attn_q.weight"}, MOE_E_FORMAT, {"blk.0.attn_q.weight", "expected 32", "found 33"}},
         {{.wide = "blk.0.ffn_norm.weight"},
          MOE_E_FORMAT,
@@ -622,6 +695,8 @@ int main(void)
         cmocka_unit_test(truncated_files),
         cmocka_unit_test(bad_file_structs),
         cmocka_unit_test(metadata_only),
+        cmocka_unit_test(linear_scaling_by_default),
+        cmocka_unit_test(plans_of_files_without_maps),
         cmocka_unit_test(weights_that_are_no_numbers),
         cmocka_unit_test(files_that_do_not_fit),
         cmocka_unit_test(the_budget_is_exact),

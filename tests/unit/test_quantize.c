@@ -490,6 +490,8 @@ static void numbers_that_do_not_fit_are_refused(void **state)
         {0x477ff000u, "F16", MOE_E_NUMERIC}, /* 65520 rounds to infinity */
         {0x477fefffu, "F16", MOE_OK},        /* the float below does not */
         {0x477ff000u, "BF16", MOE_OK},
+        {0x7f7f7fffu, "BF16", MOE_OK},
+        {0x7f7f8000u, "BF16", MOE_E_NUMERIC},
         {0x7f7fffffu, "F32", MOE_OK},
     };
     (void)state;
