@@ -3573,7 +3573,7 @@ extern "C" {
     /// - `text`: JSON, UTF-8
     /// - `n`: bytes of text
     ///
-    /// Returns [`MOE_OK`]; [`MOE_E_FORMAT`] (says line and place), [`MOE_E_STATE`] (made for another model), [`MOE_E_VERSION`], [`MOE_E_INVALID`] (a combination that the setters would refuse), [`MOE_E_RANGE`], [`MOE_E_NOMEM`]
+    /// Returns [`MOE_OK`]; [`MOE_E_FORMAT`] (says line and place), [`MOE_E_STATE`] (made for another model), [`MOE_E_VERSION`], [`MOE_E_INVALID`] (a combination that the setters would refuse), [`MOE_E_RANGE`], [`MOE_E_NUMERIC`], [`MOE_E_NOMEM`]
     ///
     /// Since 0.2.0.
     pub fn moe_session_load_steering(s: *mut moe_session, text: *const c_char, n: usize) -> c_int;
