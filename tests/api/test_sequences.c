@@ -5,10 +5,10 @@
  * the same one alone, to the bit.
  */
 #include "../counting.h"
+#include "refusing.h"
 #include "stream.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdatomic.h>
 
 #define PAGE     64u
@@ -242,29 +242,6 @@ static void gaps_at_the_ends(void **state)
     moe_session_free(s);
     moe_session_free(t);
     moe_model_release(m);
-}
-
-/* An executor of two threads that can be told to refuse. */
-typedef struct one_task {
-    void (*task)(void *arg, uint32_t i);
-    void *arg;
-} one_task;
-
-static void *second_task(void *arg)
-{
-    const one_task *t = arg;
-    t->task(t->arg, 1);
-    return NULL;
-}
-
-static int run_or_refuse(uint32_t n, void (*task)(void *arg, uint32_t i), void *arg, void *user)
-{
-    one_task t = {task, arg};
-    pthread_t thread;
-    if (*(int *)user || n != 2) return 1;
-    assert_int_equal(pthread_create(&thread, NULL, second_task, &t), 0);
-    task(arg, 0);
-    return pthread_join(thread, NULL);
 }
 
 static void a_refused_removal_changes_nothing(void **state)

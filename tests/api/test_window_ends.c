@@ -3,10 +3,10 @@
  * Where windows begin and sequences end: tokens cut off after loads and shifts, shifts that fail with nothing
  * to move, and pages that hold no numbers when a window begins inside them.
  */
+#include "refusing.h"
 #include "window_model.h"
 
 #include <math.h>
-#include <pthread.h>
 
 enum { LEN = 1100 };
 
@@ -94,31 +94,6 @@ static void cuts_after_shifts(void **state)
         moe_session_free(t);
     }
     moe_model_release(m);
-}
-
-typedef struct second {
-    void (*task)(void *arg, uint32_t i);
-    void *arg;
-} second;
-
-static void *second_main(void *p)
-{
-    const second *x = p;
-    x->task(x->arg, 1);
-    return NULL;
-}
-
-/* An executor of two threads. */
-static int run_or_refuse(uint32_t n, void (*task)(void *arg, uint32_t i), void *arg, void *user)
-{
-    second x = {task, arg};
-    pthread_t thread;
-    if (*(int *)user) return -5;
-    assert_true(n <= 2);
-    if (n == 2) assert_int_equal(pthread_create(&thread, NULL, second_main, &x), 0);
-    task(arg, 0);
-    if (n == 2) pthread_join(thread, NULL);
-    return 0;
 }
 
 /* Nothing of the window's pages moves, and the call fails all the same: they are what they were. */
