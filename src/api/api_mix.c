@@ -134,6 +134,7 @@ int moe_shape_measure(const moe_shape *shape, moe_shape_info *out)
     moe__clear_error();
     MOE_ARG(shape != NULL && out != NULL);
     MOE_TRY(moe__opts_copy(&copy, sizeof copy, shape, "moe_shape"));
-    MOE_TRY(moe__shape_measure(&copy, &info));
-    return moe__opts_fill(out, &info, sizeof info, "moe_shape_info");
+    int st;
+    MOE_ROUNDED(st = moe__shape_measure(&copy, &info));
+    return st < 0 ? st : moe__opts_fill(out, &info, sizeof info, "moe_shape_info");
 }

@@ -191,7 +191,7 @@ int moe_model_tensor_read(const moe_model *m, size_t i, uint64_t first, size_t n
     if (first > t->n || n > t->n - first)
         return MOE_FAIL(RANGE, "tensor %s: elements %llu to %llu: it has %llu", t->name,
                         (unsigned long long)first, (unsigned long long)(first + n), (unsigned long long)t->n);
-    return read_elements(m, t, first, n, dst);
+    MOE_RETURN_ROUNDED(read_elements(m, t, first, n, dst));
 }
 
 int moe_model_tokenizer(const moe_model *m, const moe_tokenizer **out)

@@ -61,8 +61,8 @@ void moe__thread_join(moe__thread *t) { pthread_join(t->t, NULL); }
 
 void moe__thread_give_way(void)
 {
-#ifdef __linux__ /* where a nice value belongs to a thread, not to the process: setpriority(2), "C           \
-                    library/kernel differences" */
+/* Linux: nice values belong to threads; setpriority(2), "C library/kernel differences". */
+#ifdef __linux__
     errno = 0;
     const int now = getpriority(PRIO_PROCESS, 0);
     if (now == -1 && errno != 0) return;

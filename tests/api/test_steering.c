@@ -872,6 +872,46 @@ static void out_of_memory(void **state)
     assert_int_equal(f.n_wrong, 0);
 }
 
+/* What is copied for sequences is copied for those that both have: the copy's steering is whole. */
+static void fewer_sequences(void **state)
+{
+    (void)state;
+    moe_model *m = open_model(test_models[0], 0);
+    moe_session_options o = MOE_SESSION_OPTIONS_INIT;
+    moe_router *from, *to;
+    moe_route_override row = MOE_ROUTE_OVERRIDE_INIT;
+    moe_model_info info = MOE_MODEL_INFO_INIT;
+    moe_router_info r = MOE_ROUTER_INFO_INIT;
+    static const uint32_t allowed[] = {0, 1, 2, 3};
+    static float numbers[256];
+    o.n_seq_max = 3;
+    moe_session *src = make_session(m, o);
+    o.n_seq_max = 2;
+    moe_session *dst = make_session(m, o);
+    assert_ok(moe_model_get_info(m, &info));
+    assert_true(info.n_experts <= 256);
+    assert_ok(moe_session_router(src, 1, &from));
+    assert_ok(moe_session_router(dst, 1, &to));
+    row.kind = MOE_OVERRIDE_LOGITS;
+    row.row = numbers;
+    row.last = -1;
+    row.seq = 2;
+    assert_ok(moe_router_add_override(from, &row));
+    assert_ok(moe_router_set_limit(from, 2, allowed, 4));
+    assert_ok(moe_session_copy_routing(dst, src));
+    assert_ok(moe_router_get_info(to, &r));
+    assert_true(r.flags & MOE_ROUTER_NATIVE);
+    row.seq = 1;
+    assert_ok(moe_router_add_override(from, &row));
+    assert_ok(moe_session_copy_routing(dst, src));
+    text t = save(dst);
+    assert_ok(moe_session_load_steering(dst, t.p, t.n));
+    free(t.p);
+    moe_session_free(src);
+    moe_session_free(dst);
+    moe_model_release(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -890,6 +930,7 @@ int main(void)
         cmocka_unit_test(files),
         cmocka_unit_test(callbacks),
         cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(fewer_sequences),
     };
     return cmocka_run_group_tests_name("steering", tests, NULL, NULL);
 }

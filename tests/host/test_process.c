@@ -319,6 +319,8 @@ static size_t use_floats(uint8_t *bits, const char *rule)
     assert_ok(moe_session_logits(s, 0, &x, &n));
     memcpy(bits, x, n * sizeof *x);
     n *= sizeof *x;
+    assert_ok(moe_model_tensor_read(m, 0, 0, 256, (float *)(void *)(bits + n)));
+    n += 256 * sizeof *x;
     assert_ok(moe_session_logprobs(s, 0, 8, top, logprob));
     memcpy(bits + n, logprob, sizeof logprob);
     n += sizeof logprob;
